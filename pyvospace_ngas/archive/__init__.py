@@ -1,0 +1,1 @@
+"""An archive node compatible with NGAS; it knows nothing of VOSpace."""

@@ -1,0 +1,1 @@
+"""One module an NGAS command, all with one signature."""

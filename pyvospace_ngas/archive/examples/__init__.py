@@ -1,0 +1,1 @@
+"""A working example of each kind of plug-in, to be used as it is or to begin from."""

@@ -1,0 +1,1 @@
+"""A node's configuration as frozen values, by what they are for, and how they are read."""

@@ -1,0 +1,229 @@
+"""Sending bytes: from memory, a file or a stream, to whichever endpoint takes them."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from pyvospace_ngas import errors
+from pyvospace_ngas.client import digests
+from pyvospace_ngas.client.connection import ATTEMPTS, BROKEN, Connection
+from pyvospace_ngas.client.faults import fault
+from pyvospace_ngas.errors import VOSpaceError
+
+Offer = Callable[[], Awaitable[Sequence[str]]]
+
+_CHUNK: Final = 256 << 10
+_WORTH_ASKING: Final = 4 << 20  # bytes; larger bodies wait for "100 Continue" before they start
+_DIGEST_FIRST: Final = 5 << 20  # bytes; smaller files are summed before they are sent
+_SLOWEST_ARCHIVING: Final = 5 << 20  # bytes a second, after the last byte was sent
+_RETRIED: Final = (
+    errors.ServiceUnavailable,
+    errors.ArchiveUnreachable,
+    errors.InternalFault,
+    errors.TransferFailed,
+    errors.ChecksumMismatch,
+    errors.PreconditionFailed,
+    errors.EndpointNotFound,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the service has taken."""
+
+    length: int
+    md5: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Bytes to send. ``md5`` is known where that was cheap; ``once`` for a stream that is read."""
+
+    open: Callable[[], AsyncIterator[bytes]]
+    length: int | None
+    md5: bytes | None = None
+    once: bool = False
+
+
+@asynccontextmanager
+async def opened(
+    data: bytes | Path | AsyncIterable[bytes], length: int | None
+) -> AsyncIterator[Source]:
+    """Give ``data`` as a source; a stream's ``length`` is the caller's word, or unknown.
+
+    A file stays open throughout: all attempts send the same one, whatever its name means by then.
+    """
+    if isinstance(data, bytes):
+        md5 = await asyncio.to_thread(_md5, data)
+        yield Source(partial(_pieces, data), len(data), md5)
+    elif isinstance(data, Path):
+        with await asyncio.to_thread(data.open, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            small = size <= _DIGEST_FIRST
+            known = await asyncio.to_thread(_file_md5, file.fileno(), size) if small else None
+            yield Source(partial(_file, file.fileno(), size), size, known)
+    else:
+        yield Source(partial(_stream, data), length, once=True)
+
+
+async def push(
+    connection: Connection,
+    offer: Offer,
+    source: Source,
+    match: str | None = None,
+    report: Callable[[int], None] | None = None,
+) -> Stored:
+    """Send ``source`` to the first endpoint that takes it, out of those that ``offer`` names.
+
+    A failure that may pass leads to the next endpoint, and after the last one to a new offer.
+    ``match`` is the entity tag of the bytes that may be replaced: `PreconditionFailed` for others.
+    ``report`` is told how many bytes went, and took back when they are sent again.
+    """
+    failure: VOSpaceError = errors.TransferFailed("the service offered no endpoint")
+    for attempt in range(1, ATTEMPTS + 1):
+        for endpoint in await offer():
+            meter = digests.Meter(report)
+            try:
+                return await _put(connection, endpoint, source, match, meter)
+            except _RETRIED as error:
+                meter.take_back()
+                failure = error
+                if source.once or (match and isinstance(error, errors.PreconditionFailed)):
+                    raise
+        if attempt < ATTEMPTS:
+            await connection.pause(attempt)
+    raise failure
+
+
+async def _put(
+    connection: Connection,
+    endpoint: str,
+    source: Source,
+    match: str | None,
+    meter: digests.Meter,
+) -> Stored:
+    sending = _Sending(source, meter, connection.timeout)
+    try:
+        async with asyncio.timeout(None) as sending.limit:
+            status, announced, body = await _send(connection, endpoint, source, sending, match)
+    except BROKEN as error:
+        if sending.failure is not None:
+            raise sending.failure from None
+        if sending.finished and await _has(connection, endpoint, meter.md5):
+            return Stored(meter.length, meter.md5.hex())
+        raise connection.unreachable(endpoint, error) from error
+    if status not in (200, 201):
+        raise fault(status, body)
+    if announced is not None and announced != meter.md5:
+        raise errors.ChecksumMismatch("the service stored other bytes than were sent")
+    return Stored(meter.length, meter.md5.hex())
+
+
+async def _send(
+    connection: Connection,
+    endpoint: str,
+    source: Source,
+    sending: "_Sending",
+    match: str | None,
+) -> tuple[int, bytes | None, bytes]:
+    headers = {"Content-Type": "application/octet-stream"}
+    if source.length is not None:
+        headers["Content-Length"] = str(source.length)
+    if source.md5 is not None:
+        headers["Digest"] = digests.header(source.md5)
+    if match is not None:
+        headers["If-Match"] = match
+    large = source.length is None or source.length > _WORTH_ASKING
+    body = sending.chunks() if source.length != 0 else b""
+    sending.finished = source.length == 0
+    async with connection.endpoint(
+        "PUT", endpoint, headers, body, expect=large, patience=_until_archived(source, sending)
+    ) as response:
+        return response.status, digests.announced(response.headers), await response.read()
+
+
+async def _has(connection: Connection, endpoint: str, md5: bytes) -> bool:
+    """Tell whether an upload whose answer was lost had arrived after all."""
+    try:
+        async with connection.endpoint("HEAD", endpoint, {}) as response:
+            return response.status == 200 and digests.announced(response.headers) == md5
+    except BROKEN:
+        return False
+
+
+def _until_archived(source: Source, sending: "_Sending") -> float:
+    return sending.patience + (source.length or 0) / _SLOWEST_ARCHIVING
+
+
+class _Sending:
+    """One body on its way: what was sent, what went wrong in its source, and how long to wait."""
+
+    def __init__(self, source: Source, meter: digests.Meter, patience: float) -> None:
+        self.source = source
+        self.meter = meter
+        self.patience = patience
+        self.limit: asyncio.Timeout | None = None
+        self.failure: Exception | None = None
+        self.finished = False
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Give the source's bytes; the time allowed runs from one piece to the next."""
+        try:
+            async for chunk in self.source.open():
+                await self.meter.add(chunk)
+                self._wait(self.patience)
+                yield chunk
+                self._wait(None)  # for as long as the source takes
+            self._check()
+        except Exception as error:
+            # aiohttp tells of its own failure to send; the cause is here.
+            self.failure = error
+            raise
+        self._wait(_until_archived(self.source, self))
+        self.finished = True
+
+    def _check(self) -> None:
+        if self.source.length is not None and self.meter.length != self.source.length:
+            raise errors.LengthMismatch(
+                f"{self.meter.length} bytes came where {self.source.length} were promised"
+            )
+
+    def _wait(self, seconds: float | None) -> None:
+        if self.limit is not None and not self.limit.expired():
+            now = asyncio.get_running_loop().time()
+            self.limit.reschedule(None if seconds is None else now + seconds)
+
+
+async def _stream(data: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    async for chunk in data:
+        yield chunk
+
+
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), _CHUNK):
+        yield data[start : start + _CHUNK]
+
+
+async def _file(fd: int, size: int) -> AsyncIterator[bytes]:
+    """Give the first ``size`` bytes of a file; a file that grows does not disturb."""
+    start = 0
+    while start < size:
+        chunk = await asyncio.to_thread(os.pread, fd, min(_CHUNK, size - start), start)
+        if not chunk:
+            return
+        start += len(chunk)
+        yield chunk
+
+
+def _file_md5(fd: int, size: int) -> bytes:
+    return _md5(os.pread(fd, size, 0))
+
+
+def _md5(data: bytes) -> bytes:
+    return hashlib.md5(data, usedforsecurity=False).digest()

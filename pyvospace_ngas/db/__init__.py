@@ -1,0 +1,1 @@
+"""SQL; rows become values here and only here."""

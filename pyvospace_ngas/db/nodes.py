@@ -1,0 +1,324 @@
+"""Every query on a node, the way to it and its children. Rows come in and go out as `Node`."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import asyncpg
+
+from pyvospace_ngas.db import servers
+from pyvospace_ngas.db.changes import NOTE, note_many
+from pyvospace_ngas.db.connect import Connection
+from pyvospace_ngas.errors import ContainerNotFound, DuplicateNode
+from pyvospace_ngas.model.node import (
+    HIDDEN_ID,
+    ROOT_ID,
+    TRASH_ID,
+    Node,
+    NodeType,
+    Order,
+    Sort,
+)
+from pyvospace_ngas.model.properties import Settings
+from pyvospace_ngas.model.uri import NodePath
+
+_FIELDS: Final = (
+    "id", "parent_id", "name", "type", "owner", "group_read", "group_write", "public_read",
+    "length", "md5", "mtime", "ctime", "btime", "blob_id", "target", "props", "version",
+)  # fmt: skip
+
+_WIDTH: Final = len(_FIELDS) + 1
+_TYPES: Final = {type_.value: type_ for type_ in NodeType}  # a listing asks 10,000 times
+
+
+def _columns(table: str) -> str:
+    return ", ".join(f"{table}.{field}" for field in _FIELDS)
+
+
+def _busy(table: str) -> str:
+    """Return the expression for "bytes are coming in": a live attempt, never a stored flag."""
+    return (
+        f"({table}.type between 1 and 3 and exists (select 1 from attempt"
+        f" where attempt.node_id = {table}.id and attempt.ended is null"
+        " and attempt.lease > now())) as busy"
+    )
+
+
+# Lateral with a limit: each step can only be a look-up. As a join it was planned, while the table
+# was empty, as a hash of all nodes, and that plan was kept: 9 ms a look-up at 12,000 nodes.
+_CHAIN: Final = f"""
+with recursive chain as (
+    select {_columns("root")}, 0 as depth from node root where root.id = {ROOT_ID}
+     union all
+    select {_columns("n")}, chain.depth + 1
+      from chain cross join lateral (
+           select {_columns("m")} from node m
+            where m.parent_id = chain.id and m.name = split_part($1, '/', chain.depth + 1)
+            limit 1) n
+)"""
+_RESOLVE: Final = (
+    f"{_CHAIN} select {_columns('chain')}, {_busy('chain')} from chain order by chain.depth"
+)
+_RESOLVE_FOR_BYTES: Final = f"""
+{_CHAIN} select {_columns("chain")}, {_busy("chain")}, array({servers.LIVE}) as servers
+           from chain order by chain.depth
+"""
+
+_LINEAGE: Final = f"""
+with recursive line as (
+    select {_columns("n")}, 0 as height from node n where n.id = $1
+     union all
+    select {_columns("n")}, line.height + 1
+      from line cross join lateral (
+           select {_columns("m")} from node m where m.id = line.parent_id limit 1) n
+) select {_columns("line")}, false as busy from line order by line.height
+"""
+
+_LINEAGES: Final = f"""
+with recursive line as (
+    select {_columns("n")}, n.id as leaf, 0 as height from node n where n.id = any($1)
+     union all
+    select {_columns("n")}, line.leaf, line.height + 1
+      from line cross join lateral (
+           select {_columns("m")} from node m where m.id = line.parent_id limit 1) n
+) select {_columns("line")}, {_busy("line")}, line.leaf from line order by line.leaf, line.height
+"""
+
+_INSERT: Final = f"""
+with parent as (select id from node where id = $1 and type = 4 for share), made as (
+    insert into node (parent_id, name, type, owner, group_read, group_write, public_read, target,
+                      props, provisional)
+         select id, $2, $3, $4, $5, $6, $7, $8, $9, $10 from parent
+      returning {_columns("node")}
+), noted as ({NOTE} made)
+select {_columns("made")}, false as busy from made
+"""
+
+_CHANGE: Final = f"""
+with changed as (
+    update node set props = $3, group_read = $4, group_write = $5, public_read = $6, target = $7,
+           version = version + 1, ctime = now()
+     where id = $1 and version = $2
+ returning {_columns("node")}
+), noted as ({NOTE} changed)
+select {_columns("changed")}, {_busy("changed")} from changed
+"""
+
+_WHOLE: Final = f"select {_columns('n')}, {_busy('n')} from node n where n.parent_id = $1"
+_NAMES: Final = (
+    f"select n.id, n.name, n.type, n.target, {_busy('n')} from node n where n.parent_id = $1"
+)
+
+
+async def resolve(db: Connection, path: NodePath) -> list[Node]:
+    """Return the nodes from the root down to ``path``, as far as they exist, in one round trip."""
+    return [_node(row) for row in await db.fetch(_RESOLVE, _joined(path))]
+
+
+async def resolve_for_bytes(db: Connection, path: NodePath) -> tuple[list[Node], list[str]]:
+    """`resolve`, and the storage servers that are alive, in the same round trip."""
+    rows = await db.fetch(_RESOLVE_FOR_BYTES, _joined(path))
+    return [_node(row) for row in rows], rows[0]["servers"]
+
+
+def _joined(path: NodePath) -> str:
+    """Return what the chain is found by: asyncpg takes longer over an array than over a text."""
+    return "/".join(path.parts)
+
+
+async def by_id(db: Connection, node_id: int, *, for_update: bool = False) -> Node | None:
+    """Return the node, wherever it hangs; ``for_update`` holds its row until the commit."""
+    row = await db.fetchrow(
+        f"select {_columns('n')}, {_busy('n')} from node n where n.id = $1"
+        + (" for update of n" if for_update else ""),
+        node_id,
+    )
+    return None if row is None else _node(row)
+
+
+async def lineage(db: Connection, node_id: int) -> list[Node]:
+    """Return the node and all around it, outwards; the last one is the root unless detached."""
+    return [_node(row) for row in await db.fetch(_LINEAGE, node_id)]
+
+
+async def lineages(db: Connection, ids: Sequence[int]) -> dict[int, list[Node]]:
+    """Return the `lineage` of each of the nodes that still are, by its id."""
+    lines: dict[int, list[Node]] = {}
+    for row in await db.fetch(_LINEAGES, ids):
+        lines.setdefault(row["leaf"], []).append(_node(row))
+    return lines
+
+
+async def insert(  # the parameters are the columns
+    db: Connection,
+    parent_id: int,
+    name: str,
+    kind: NodeType,
+    owner: str,
+    settings: Settings,
+    *,
+    target: str | None = None,
+    provisional: bool = False,
+) -> Node:
+    """Insert below a container that still is one; it is held FOR SHARE until the commit."""
+    try:
+        row = await db.fetchrow(
+            _INSERT,
+            parent_id,
+            name,
+            kind.value,
+            owner,
+            settings.group_read,
+            settings.group_write,
+            settings.public_read,
+            target,
+            settings.props,
+            provisional,
+        )
+    except asyncpg.UniqueViolationError as error:
+        raise DuplicateNode(name) from error
+    if row is None:
+        raise ContainerNotFound("the container went away meanwhile")
+    return _node(row)
+
+
+async def change(
+    db: Connection, node: Node, settings: Settings, target: str | None
+) -> Node | None:
+    """Store new settings; ``None`` when somebody else changed the node since it was read."""
+    row = await db.fetchrow(
+        _CHANGE,
+        node.id,
+        node.version,
+        settings.props,
+        settings.group_read,
+        settings.group_write,
+        settings.public_read,
+        target,
+    )
+    return None if row is None else _node(row)
+
+
+async def replace_bytes(
+    db: Connection, node_id: int, blob_id: int | None, length: int, md5: str
+) -> None:
+    """Point a data node at new bytes; the client's properties go, sharing stays (PSH-08)."""
+    await db.execute(
+        f"""
+        with replaced as (
+            update node set blob_id = $2, length = $3, md5 = $4, props = '{{}}',
+                   provisional = false, mtime = now(), ctime = now(), version = version + 1
+             where id = $1 returning parent_id, name
+        ) {NOTE} replaced
+        """,
+        node_id,
+        blob_id,
+        length,
+        md5,
+    )
+
+
+async def page(
+    db: Connection,
+    container: int,
+    order: Order,
+    start: Node | None,
+    limit: int,
+    *,
+    after: bool,
+    names_only: bool,
+) -> list[Node]:
+    """Return children in ``order`` from the child ``start`` on, or ``after`` it.
+
+    With ``names_only`` the nodes have just what a listing of minimal detail shows, if the order
+    is by name, as then nothing else is needed to go on.
+    """
+    bare = names_only and order.sort is Sort.NAME
+    keys = ("name",) if order.sort is Sort.NAME else (order.sort.value, "name")
+    sign = ("<" if order.descending else ">") + ("" if after else "=")
+    direction = " desc" if order.descending else ""
+    bound = ""
+    values: list[object] = []
+    if start is not None:
+        values = [getattr(start, key) for key in keys]
+        marks = ", ".join(f"${number}" for number in range(3, 3 + len(keys)))
+        bound = f" and ({', '.join(f'n.{key}' for key in keys)}) {sign} ({marks})"
+    by = ", ".join(f"n.{key}{direction}" for key in keys)
+    sql = f"{_NAMES if bare else _WHOLE}{bound} order by {by} limit $2"
+    rows = await db.fetch(sql, container, limit, *values)
+    return [_named(row, container) if bare else _node(row) for row in rows]
+
+
+async def child(db: Connection, container: int, name: str) -> Node | None:
+    """Return the child of that name."""
+    row = await db.fetchrow(f"{_WHOLE} and n.name = $2", container, name)
+    return None if row is None else _node(row)
+
+
+async def keep_provisional(db: Connection, node_id: int) -> bool:
+    """Say that another push wants a node that has no bytes yet; ``False`` when it is gone."""
+    done = await db.execute("update node set ctime = now() where id = $1 and provisional", node_id)
+    return done == "UPDATE 1"
+
+
+async def delete_abandoned(db: Connection, node_id: int | None = None, age: float = 0.0) -> int:
+    """Delete nodes that were made for pushes which all ended without bytes; return how many.
+
+    ``age``: only nodes that nobody asked for in so many seconds. A push that negotiates at the
+    same moment touches ``ctime``, which is looked at again once its row is free.
+    """
+    count: int = await db.fetchval(
+        f"""
+        with gone as (
+            delete from node n
+             where n.provisional and ($1::bigint is null or n.id = $1)
+               and n.ctime <= now() - make_interval(secs => $2)
+               and not exists (select 1 from job where job.node_id = n.id
+                                  and job.phase in ('PENDING', 'QUEUED', 'EXECUTING'))
+               and not exists (select 1 from attempt where attempt.node_id = n.id
+                                  and attempt.ended is null and attempt.lease > now())
+         returning n.parent_id, n.name
+        ), noted as ({note_many("gone")})
+        select count(*) from gone
+        """,
+        node_id,
+        age,
+    )
+    return count
+
+
+async def property_uris(db: Connection, owner: str | None, limit: int) -> list[str]:
+    """Return the property URIs in use on nodes of ``owner``, or on public ones for nobody."""
+    rows = await db.fetch(
+        f"""
+        with recursive gone as (
+            select id from node where id in ({TRASH_ID}, {HIDDEN_ID})
+             union all
+            select n.id from gone join node n on n.parent_id = gone.id and n.type = 4
+        )
+        select distinct key from (
+            select props from node
+             where props <> '{{}}' and (owner = $1 or public_read)
+               and coalesce(parent_id, {ROOT_ID}) not in (select id from gone) limit 1000000
+        ) used, jsonb_object_keys(used.props) as key order by key limit $2
+        """,
+        owner,
+        limit,
+    )
+    return [row["key"] for row in rows]
+
+
+def _node(row: asyncpg.Record) -> Node:
+    """Return the node of a row that begins with `_FIELDS` and ``busy``, in the order of `Node`."""
+    return Node._make((*row[:3], _TYPES[row[3]], *row[4:_WIDTH], None))
+
+
+def _named(row: asyncpg.Record, parent_id: int) -> Node:
+    return Node(
+        id=row["id"],
+        parent_id=parent_id,
+        name=row["name"],
+        type=_TYPES[row["type"]],
+        owner="",
+        target=row["target"],
+        busy=row["busy"],
+    )

@@ -1,0 +1,1 @@
+"""A VOSpace as a directory, by FUSE."""

@@ -1,0 +1,266 @@
+"""The servers, for threads: one event loop in a thread, and how long to wait for an answer."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pyvospace_ngas.client import changes, direct, transfers, uploads
+from pyvospace_ngas.client.connection import Connection
+from pyvospace_ngas.client.discovery import Service, discover
+from pyvospace_ngas.client.downloads import Reader
+from pyvospace_ngas.errors import (
+    ArchiveUnreachable,
+    ServiceUnavailable,
+    VOSpaceError,
+)
+from pyvospace_ngas.fuse.entries import Entry, Words, entry, words
+from pyvospace_ngas.fuse.settings import Settings
+from pyvospace_ngas.model.node import NodeType
+from pyvospace_ngas.model.uri import NodePath
+from pyvospace_ngas.xml.answers import read_node_document
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_AWAY: Final = (ServiceUnavailable, ArchiveUnreachable, TimeoutError)
+_HASTE: Final = 1.0  # seconds for an operation while the server is known to be away
+_PAUSE: Final = 0.25
+_SLOWEST: Final = 1 << 20  # bytes a second at which an upload still is no failure
+
+
+class Remote:
+    """Requests of one mount. Its methods block, and are for any thread but the loop's own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="http", daemon=True)
+        self._connection = Connection(
+            settings.url, settings.user, settings.password, timeout=settings.patience, pause=0.1
+        )
+        self._service: Service | None = None
+        self._away_since: float | None = None
+        self._probing: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin; not before the process has forked for the last time."""
+        self._thread.start()
+
+        async def open_() -> Service:
+            self._connection.open(None)
+            return await discover(self._connection, None)
+
+        self._service = self.call(open_)
+
+    def abandon(self) -> None:
+        """Give up what is under way; who waits for it is told so."""
+
+        async def cancel() -> None:
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+
+        self.spawn(cancel()).result(5)
+
+    def stop(self) -> None:
+        """End the loop and its thread, and what still goes on there."""
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    async def _end(self) -> None:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=5)
+        await self._connection.close()
+
+    @property
+    def service(self) -> Service:
+        if self._service is None:
+            raise ServiceUnavailable("the mount has not begun")
+        return self._service
+
+    @property
+    def words(self) -> Words:
+        return words(self.service.space)
+
+    @property
+    def requests(self) -> int:
+        """Return how many requests were sent."""
+        return self._connection.requests
+
+    @property
+    def is_away(self) -> bool:
+        return self._away_since is not None
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Begin ``work`` on the loop; who asked for it waits, or does not."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def call(
+        self,
+        work: Callable[[], Awaitable[T]],
+        *,
+        again: bool = True,
+        more: float = 0.0,
+    ) -> T:
+        """Return what ``work`` does, done again while the server is away, until patience ends.
+
+        What may not be done ``again`` is so only if it cannot have happened. Once the server is
+        known to be away nobody waits long: a shell must not hang for each name that it looks at.
+        ``more`` seconds are given to large work.
+        """
+        return self.spawn(self.patiently(work, again=again, more=more)).result()
+
+    async def patiently(
+        self, work: Callable[[], Awaitable[T]], *, again: bool = True, more: float = 0.0
+    ) -> T:
+        """`call`, for the loop's own thread."""
+        patience = _HASTE if self.is_away else self._settings.patience
+        until = time.monotonic() + patience
+        while True:
+            try:
+                async with asyncio.timeout(patience + more):
+                    found = await work()
+            except _AWAY as error:
+                happened = isinstance(error, TimeoutError) or direct.may_have_happened(error)
+                if (happened and not again) or time.monotonic() + _PAUSE > until:
+                    self._went_away(error)
+                    raise
+            else:
+                self._came_back()
+                return found
+            await asyncio.sleep(_PAUSE)
+
+    def _went_away(self, error: Exception) -> None:
+        if self._away_since is None:
+            log.warning("the server is away: %s", error)
+            self._away_since = time.monotonic()
+            self._probing = self._loop.create_task(self._probe(), name="probe")
+
+    async def _probe(self) -> None:
+        """Ask until the server answers: then everybody may wait for it again."""
+        while self.is_away:
+            await asyncio.sleep(_PAUSE)
+            try:
+                async with asyncio.timeout(self._settings.patience):
+                    await direct.get(self._connection, self.service, self._settings.root)
+            except _AWAY:
+                continue
+            except VOSpaceError:
+                log.debug("the server refuses, but it is there")
+            self._came_back()
+
+    def _came_back(self) -> None:
+        if self._away_since is not None:
+            gone = time.monotonic() - self._away_since
+            log.warning("the server is back after %.0f seconds", gone)
+            self._away_since = None
+
+    def node(self, path: NodePath, known: Entry | None = None) -> Entry:
+        """Return a node as it is now; ``known`` itself if it still is that."""
+        etag = known.etag if known is not None else None
+        asked = time.monotonic()
+        seen = self.call(lambda: direct.get(self._connection, self.service, path, etag))
+        if seen is None:
+            assert known is not None  # noqa: S101  asked for with its tag
+            return known
+        return entry(seen.node, self.words, seen.etag, asked)
+
+    def listing(self, path: NodePath) -> dict[str, Entry]:
+        """Return all children of a container, in one request."""
+
+        async def ask() -> dict[str, Entry]:
+            asked = time.monotonic()
+            body = await direct.listing(self._connection, self.service, path)
+            return await asyncio.to_thread(self._read_listing, body, asked)
+
+        return self.call(ask)
+
+    def _read_listing(self, body: bytes, asked: float) -> dict[str, Entry]:
+        own, children = self.words, read_node_document(body).children
+        return {child.path.name: entry(child, own, None, asked) for child in children}
+
+    def create(
+        self,
+        path: NodePath,
+        type_: NodeType,
+        properties: Mapping[str, str],
+        target: str | None = None,
+    ) -> Entry:
+        """Make a node that must not exist."""
+
+        async def make() -> direct.Seen:
+            return await direct.create(
+                self._connection, self.service, path, type_, properties, target
+            )
+
+        asked = time.monotonic()
+        seen = self.call(make, again=False)
+        return entry(seen.node, self.words, seen.etag, asked)
+
+    def change(self, path: NodePath, properties: Mapping[str, str | None]) -> Entry:
+        """Set and take away properties."""
+        asked = time.monotonic()
+        seen = self.call(lambda: direct.change(self._connection, self.service, path, properties))
+        return entry(seen.node, self.words, seen.etag, asked)
+
+    def delete(self, path: NodePath, *, empty: bool = False) -> None:
+        """Delete a node; a container only if nothing is in it."""
+        self.call(
+            lambda: direct.delete(self._connection, self.service, path, empty=empty), again=False
+        )
+
+    def move(self, source: NodePath, destination: NodePath, *, over: bool = True) -> None:
+        """Move a node, atomically and ``over`` a file that is there, or not at all."""
+        space = self.service.space
+
+        async def relocate() -> None:
+            await transfers.move_over(
+                self._connection,
+                self.service,
+                space.uri(source),
+                space.uri(destination),
+                over=over,
+            )
+
+        self.call(relocate, again=False)
+
+    def changes(self) -> AsyncGenerator[changes.Event, None]:
+        """Return what others change below the mount's container; for the loop's own thread."""
+        return changes.follow(self._connection, self.service, self._settings.root)
+
+    def reader(self, path: NodePath) -> Reader:
+        """Return a reader of ranges; its own method is for the loop."""
+        return direct.reader(self._connection, self.service, path)
+
+    def push(self, path: NodePath, file: Path, size: int, replaced: str | None) -> str:
+        """Store a file's bytes; return their MD5 in hexadecimal digits.
+
+        ``replaced`` is the MD5 of the bytes that may be replaced: `PreconditionFailed` for others.
+        """
+        uri = self.service.space.uri(path)
+        match = None if replaced is None else f'"{replaced}"'
+
+        async def offer() -> list[str]:
+            return await transfers.offered_put(self._connection, self.service, uri)
+
+        async def send() -> str:
+            async with uploads.opened(file, None) as source:
+                stored = await uploads.push(self._connection, offer, source, match)
+            return stored.md5
+
+        return self.call(send, more=size / _SLOWEST)
+
+
+def away(error: BaseException) -> bool:
+    """Tell whether ``error`` says that a server is not there, and nothing about the file."""
+    return isinstance(error, _AWAY)

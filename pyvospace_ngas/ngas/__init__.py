@@ -1,0 +1,1 @@
+"""NGAS's protocol, and a client for any node that speaks it."""

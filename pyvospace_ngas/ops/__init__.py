@@ -1,0 +1,1 @@
+"""One function an operation: rules, and the statements that write."""

@@ -1,0 +1,1 @@
+"""The VOSpace server: nodes, transfers and jobs over HTTP."""

@@ -1,0 +1,211 @@
+"""The resource ``/nodes``: createNode, getNode, setNode, deleteNode."""
+
+import re
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Final
+
+from aiohttp import web
+
+from pyvospace_ngas.errors import (
+    InvalidArgument,
+    InvalidURI,
+    PreconditionFailed,
+    ViewNotSupported,
+)
+from pyvospace_ngas.http.keys import CONFIG, DATABASE, IDENTITY, SPACE
+from pyvospace_ngas.model.access import may_read
+from pyvospace_ngas.model.condition import Condition, condition, etag
+from pyvospace_ngas.model.node import Detail, Node, NodeTemplate, NodeType, Order, Sort
+from pyvospace_ngas.model.standard import CORE
+from pyvospace_ngas.model.transfer import View
+from pyvospace_ngas.model.uri import NodePath, parse_path
+from pyvospace_ngas.model.views import form_of
+from pyvospace_ngas.ops import nodes as ops
+from pyvospace_ngas.space.handlers.transfers import redirect_to_bytes
+from pyvospace_ngas.space.parameters import whole_number
+from pyvospace_ngas.space.running import RUNNING, declaration, xml
+from pyvospace_ngas.xml import metadata
+from pyvospace_ngas.xml.nodes import child, node_end, node_start, read_node, whole_node
+from pyvospace_ngas.xml.parsing import parse
+
+_ROOT: Final = "/nodes"
+# The root of a document that asks for protocols, after what may stand before it, in any prefix.
+_PROTOCOLS: Final = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?[^>]*>\s*|<!--(?:(?!-->).)*-->\s*)*<(?:[\w.-]+:)?(protocols?)[\s/>]",
+    re.DOTALL,
+)
+SORTS: Final = {
+    "name": Sort.NAME,
+    "length": Sort.LENGTH,
+    "date": Sort.DATE,
+    "mtime": Sort.DATE,
+}
+
+
+async def create_node(request: web.Request) -> web.Response:
+    """PUT: add a node; 201 with the whole of it."""
+    wanted = await _document(request)
+    async with request.app[DATABASE].acquire() as db:
+        path, node = await ops.create_node(db, request[IDENTITY], wanted)
+    return _whole(request, node, path, Detail.MAX, status=201)
+
+
+async def set_node(request: web.Request) -> web.Response:
+    """POST: change properties; an empty ``protocols`` document asks for the node's protocols."""
+    body = await request.read()
+    if asked := _PROTOCOLS.match(body[:400]):
+        return await _protocols_of(request, body, asked[1].decode())
+    wanted = await _document(request)
+    async with request.app[DATABASE].acquire() as db:
+        node = await ops.set_node(db, request[IDENTITY], wanted, _condition(request))
+    return _whole(request, node, wanted.path, Detail.MAX)
+
+
+async def delete_node(request: web.Request) -> web.Response:
+    """DELETE: the node and all below it; 204. With ``recursive=false`` only what has nothing."""
+    path = _path(request)
+    condition_ = _condition(request)
+    if request.query.get("recursive") == "false":
+        condition_ = replace(condition_, childless=True)
+    refusing = await request.app[RUNNING].refusing()
+    async with request.app[DATABASE].acquire() as db:
+        await ops.delete_node(
+            db,
+            request[IDENTITY],
+            path,
+            request.app[CONFIG].space.delete_limit,
+            refusing,
+            condition_,
+        )
+    return web.Response(status=204)
+
+
+async def get_node(request: web.Request) -> web.StreamResponse:
+    """GET: the node, in the detail asked for, with a page of its children."""
+    path = _path(request)
+    query = request.query
+    if "view" in query:
+        return await _view(request, path, query["view"])
+    detail = _detail(query.get("detail", Detail.MAX))
+    who = request[IDENTITY]
+    async with request.app[DATABASE].acquire() as db:
+        node = await ops.get_node(db, who, path)
+    condition(request.headers.get("If-Match"), None).check(node)
+    if node.type is NodeType.CONTAINER:
+        return await _listing(request, node, path, detail)
+    if "If-None-Match" in request.headers:
+        try:
+            _condition(request).check(node)
+        except PreconditionFailed:
+            return web.Response(status=304, headers={"ETag": etag(node)})
+    return _whole(request, node, path, detail)
+
+
+async def _listing(
+    request: web.Request, node: Node, path: NodePath, detail: Detail
+) -> web.StreamResponse:
+    """Answer at once when one page holds all children, else stream them out page by page."""
+    space, who = request.app[SPACE], request[IDENTITY]
+    limit = request.query.get("limit")
+    most = None if limit is None else whole_number("limit", limit)
+    start = _start(request, path)
+    pages = ops.children(request.app[DATABASE], node, detail, _order(request), start, most)
+
+    def written(page: list[Node]) -> str:
+        return "".join(
+            child(
+                entry,
+                path,
+                space,
+                detail if detail is Detail.MIN or may_read(who, entry) else Detail.MIN,
+            )
+            for entry in page
+        )
+
+    head, tail = node_start(node, path, space, detail), node_end(node, detail)
+    async with aclosing(pages):
+        first: list[Node] = await anext(pages, [])
+        if len(first) < ops.PAGE or len(first) == most:
+            return xml(head + written(first) + tail, headers={"ETag": etag(node)})
+        response = web.StreamResponse(headers={"ETag": etag(node)})
+        response.content_type, response.charset = "text/xml", "utf-8"
+        await response.prepare(request)
+        await response.write(declaration() + (head + written(first)).encode())
+        async for page in pages:
+            await response.write(written(page).encode())
+        await response.write_eof(tail.encode())
+    return response
+
+
+def _whole(
+    request: web.Request, node: Node, path: NodePath, detail: Detail, status: int = 200
+) -> web.Response:
+    document = whole_node(node, path, request.app[SPACE], detail)
+    return xml(document, status, {"ETag": etag(node)})
+
+
+def _condition(request: web.Request) -> Condition:
+    headers = request.headers
+    return condition(headers.get("If-Match"), headers.get("If-None-Match"))
+
+
+async def _view(request: web.Request, path: NodePath, view: str) -> web.Response:
+    """Send a client to the bytes (``view=data``, deprecated but used), or to a view of ours."""
+    space = request.app[SPACE]
+    wanted = None if view == "data" else View(view)
+    if wanted is not None and form_of(wanted, space) is None:
+        raise ViewNotSupported(view)
+    return await redirect_to_bytes(request, space.uri(path), wanted)
+
+
+async def _protocols_of(request: web.Request, body: bytes, root: str) -> web.Response:
+    """Answer which protocols a node's bytes move by (VOSpace 2.1, section 3.5.2)."""
+    parse(body, root)
+    async with request.app[DATABASE].acquire() as db:
+        await ops.get_node(db, request[IDENTITY], _path(request))
+    return xml(metadata.protocols())
+
+
+async def _document(request: web.Request) -> NodeTemplate:
+    """Return the node document of the body, which names the same node as the URL."""
+    space = request.app[SPACE]
+    wanted = read_node(await request.read(), space)
+    if wanted.path != _path(request):
+        raise InvalidURI(f"{space.uri(wanted.path)} is not the node that the URL names")
+    return wanted
+
+
+def _path(request: web.Request) -> NodePath:
+    """Return the node that the still escaped URL names; each part is decoded once."""
+    _, _, raw = request.rel_url.raw_path.partition(_ROOT)
+    return parse_path(raw)
+
+
+def _start(request: web.Request, path: NodePath) -> NodePath | None:
+    """Return where the page starts: at the child that ``uri`` names, itself included."""
+    uri = request.query.get("uri")
+    if not uri:
+        return None
+    start = request.app[SPACE].parse(uri)
+    if start.parent != path or not start.parts:
+        raise InvalidURI(f"{uri} is no child of {request.app[SPACE].uri(path)}")
+    return start
+
+
+def _order(request: web.Request) -> Order:
+    """Return the order that ``sort`` (a word, or a property's URI) and ``order`` ask for."""
+    sort = request.query.get("sort", "name").removeprefix(CORE)
+    direction = request.query.get("order", "asc")
+    if sort not in SORTS:
+        raise InvalidArgument(f"sort {sort[:80]!r} is none of {', '.join(SORTS)}")
+    if direction not in ("asc", "desc"):
+        raise InvalidArgument(f"order {direction[:40]!r} is neither asc nor desc")
+    return Order(SORTS[sort], direction == "desc")
+
+
+def _detail(text: str) -> Detail:
+    try:
+        return Detail(text)
+    except ValueError:
+        raise InvalidArgument(f"detail {text[:40]!r} is none of min, properties, max") from None

@@ -1,0 +1,1 @@
+"""Views of nodes: containers as tar and zip, both ways, and the headers of FITS files."""

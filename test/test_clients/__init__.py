@@ -1,0 +1,1 @@
+"""The clients that people use, as they install them, run against running servers."""

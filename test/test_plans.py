@@ -1,0 +1,31 @@
+"""Plans that connections keep: made while tables are empty, used when they are not any more."""
+
+import pytest
+
+from pyvospace_ngas.db import changes, nodes
+from pyvospace_ngas.db.connect import connect
+
+
+@pytest.mark.parametrize(
+    ("statement", "types", "values"),
+    [
+        (nodes._RESOLVE, "text", "'a/b'"),
+        (nodes._LINEAGE, "bigint", "1"),
+        (changes._READ, "text, bigint", "'5', 1000"),
+        (changes._LINES, "bigint[]", "'{1,2}'"),
+        (changes._HOLDERS, "bigint[], text[]", "'{1}', '{a}'"),
+        (nodes._NAMES, "bigint, text, bigint", "1, 'a', 1000"),
+    ],
+)
+async def test_a_plan_made_on_empty_tables_suits_full_ones(
+    dsn: str, statement: str, types: str, values: str
+) -> None:
+    db = await connect(dsn)
+    try:
+        await db.execute("set plan_cache_mode = force_generic_plan")
+        await db.execute(f"prepare kept ({types}) as {statement}")
+        plan = await db.fetch(f"explain execute kept ({values})")
+    finally:
+        await db.close()
+    scans = [line for (line,) in plan if "Seq Scan" in line]
+    assert scans == []
