@@ -4,17 +4,19 @@ import codecs
 import ctypes
 import ctypes.util
 import errno
+import functools
 import importlib
 import importlib.util
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Final
 
 ENCODING: Final = "utf8-fuse"  # names are bytes: what is no UTF-8 survives the way there and back
 _LIBRARY: Final = {2: "fuse", 3: "fuse3"}
-_SIGNALLED: Final = 8  # what libfuse 3 returns after a signal has ended the mount in order
+_NEEDED: Final = "fuse_loop_cfg_create"  # of libfuse 3.12, the oldest that is known to do
+_IDLE: Final = 10  # threads that wait for requests
 _FILL_DIR_PLUS: Final = 2
 _READDIRPLUS, _READDIRPLUS_AUTO = 1 << 13, 1 << 14
 _NOREPLACE: Final = 1  # of renameat2
@@ -27,7 +29,7 @@ class NoBinding(Exception):
 
 def choose(wanted: int | None = None) -> int:
     """Return the version of libfuse to use: 3 where mfusepy and libfuse3 are, else 2."""
-    has_3 = importlib.util.find_spec("mfusepy") and ctypes.util.find_library(_LIBRARY[3])
+    has_3 = importlib.util.find_spec("mfusepy") is not None and _has_libfuse_3()
     if wanted in (None, 3) and has_3:
         return 3
     if wanted == 3:
@@ -37,35 +39,84 @@ def choose(wanted: int | None = None) -> int:
     return 2
 
 
+def _has_libfuse_3() -> bool:
+    name = ctypes.util.find_library(_LIBRARY[3])
+    return name is not None and hasattr(ctypes.CDLL(name), _NEEDED)
+
+
 def run(
-    operations: object, mountpoint: str, options: Mapping[str, str | bool], version: int
+    operations: object, mountpoint: str, options: Mapping[str, str | bool], kernel: "Kernel"
 ) -> None:
     """Mount, and serve until the mount is ended by umount or a signal; threads are libfuse's."""
     codecs.register(_codec)
-    found = dict(options)
-    if version == 3:
-        _run_3(operations, mountpoint, found)
+    if kernel.version == 3:
+        _run_3(operations, mountpoint, options, kernel)
         return
     fuse = importlib.import_module("fuse")
-    found["big_writes"] = True
+    found = {**options, "big_writes": True}
     fuse.FUSE(operations, mountpoint, raw_fi=True, encoding=ENCODING, foreground=True, **found)
 
 
-def _run_3(operations: object, mountpoint: str, options: dict[str, str | bool]) -> None:
+def _run_3(
+    operations: object, mountpoint: str, options: Mapping[str, str | bool], kernel: "Kernel"
+) -> None:
     os.environ["FUSE_LIBRARY_NAME"] = _LIBRARY[3]
     mfusepy = importlib.import_module("mfusepy")
-    try:
-        _with_readdirplus(mfusepy)(
-            operations,
-            mountpoint,
-            raw_fi=True,
-            foreground=True,
-            max_idle_threads=10,
-            **options,
-        )
-    except RuntimeError as error:
-        if error.args != (_SIGNALLED,):
-            raise
+    raw = os.fsencode(mountpoint)
+
+    def main(count: int, words: Any, table: Any, size: int, _data: None) -> int:
+        # The last word is the mount point, which only libfuse's own main program would take.
+        return _main(mfusepy._libfuse, _Words(count - 1, words, 0), table, size, raw, kernel)
+
+    vars(mfusepy)["fuse_main_real"] = main
+    _with_readdirplus(mfusepy)(operations, mountpoint, raw_fi=True, **options)
+
+
+class _Words(ctypes.Structure):
+    """libfuse's struct fuse_args."""
+
+    _fields_ = (
+        ("argc", ctypes.c_int),
+        ("argv", ctypes.POINTER(ctypes.c_char_p)),
+        ("allocated", ctypes.c_int),
+    )
+
+
+def _main(
+    libfuse: Any, words: _Words, table: Any, size: int, mountpoint: bytes, kernel: "Kernel"
+) -> int:
+    """Do what libfuse 3's own main does; return 0, or the number of the step that failed.
+
+    But for one thing: the kernel is let go of while all that it is told by is there. libfuse
+    calls its operation ``destroy`` only after it has closed the device and freed the names.
+    """
+    for name in ("fuse_new", "fuse_get_session", "fuse_loop_cfg_create"):
+        getattr(libfuse, name).restype = ctypes.c_void_p
+    fuse = ctypes.c_void_p(libfuse.fuse_new(ctypes.byref(words), table, size, None))
+    if fuse.value is None:
+        return 3
+    failed = 4
+    if libfuse.fuse_mount(fuse, mountpoint) == 0:
+        os.chdir("/")  # nothing of where it was begun is kept in use
+        failed = _serve(libfuse, fuse, kernel)
+        libfuse.fuse_unmount(fuse)
+    libfuse.fuse_destroy(fuse)
+    libfuse.fuse_opt_free_args(ctypes.byref(words))
+    return failed
+
+
+def _serve(libfuse: Any, fuse: ctypes.c_void_p, kernel: "Kernel") -> int:
+    session = ctypes.c_void_p(libfuse.fuse_get_session(fuse))
+    if libfuse.fuse_set_signal_handlers(session) != 0:
+        return 6
+    threads = ctypes.c_void_p(libfuse.fuse_loop_cfg_create())
+    libfuse.fuse_loop_cfg_set_idle_threads(threads, _IDLE)
+    kernel.begin(functools.partial(libfuse.fuse_invalidate_path, fuse))
+    ended = libfuse.fuse_loop_mt(fuse, threads)  # positive: the signal that has ended it
+    kernel.end()
+    libfuse.fuse_loop_cfg_destroy(threads)
+    libfuse.fuse_remove_signal_handlers(session)
+    return 8 if ended < 0 else 0
 
 
 def _with_readdirplus(mfusepy: ModuleType) -> Any:
@@ -105,20 +156,18 @@ class Kernel:
     """What the kernel keeps of a mount; libfuse 3 can have it drop that, 2 waits for its time."""
 
     def __init__(self, version: int) -> None:
-        self._version = version
+        self.version = version
         self._lock = threading.Lock()
-        self._handle = 0
+        self._drop: Callable[[bytes], int] | None = None
 
-    def begin(self) -> None:
-        """Learn which mount it is; to be called from its operation ``init``."""
-        if self._version == 3:
-            context = _library().fuse_get_context().contents
-            self._handle = int(context.fuse or 0)
+    def begin(self, drop: Callable[[bytes], int]) -> None:
+        """Learn how a path of the mount is dropped."""
+        self._drop = drop
 
     def end(self) -> None:
         """Let the mount go, which libfuse is about to free."""
         with self._lock:
-            self._handle = 0
+            self._drop = None
 
     def drop(self, path: str) -> None:
         """Have attributes and pages of ``path`` dropped; never to be called from an operation.
@@ -126,13 +175,8 @@ class Kernel:
         The kernel waits there for operations on the same file.
         """
         with self._lock:
-            if self._handle:
-                raw = ctypes.c_char_p(path.encode("utf-8", "surrogateescape"))
-                _library().fuse_invalidate_path(ctypes.c_void_p(self._handle), raw)
-
-
-def _library() -> Any:
-    return importlib.import_module("mfusepy")._libfuse
+            if self._drop is not None:
+                self._drop(path.encode("utf-8", "surrogateescape"))
 
 
 def _codec(name: str) -> codecs.CodecInfo | None:

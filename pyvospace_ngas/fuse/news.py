@@ -46,16 +46,14 @@ class News:
 
     def begin(self) -> None:
         """Begin to listen; to be called from the operation ``init``."""
-        self._kernel.begin()
         self._dropping.start()
         self._following = self._remote.spawn(self._follow())
         self._following.add_done_callback(_tell_of_failure)
 
     def end(self) -> None:
-        """Listen no more; libfuse is not called again."""
+        """Listen no more."""
         if self._following is not None:
             self._following.cancel()
-        self._kernel.end()
         self._dropped.put(None)
 
     async def _follow(self) -> None:

@@ -40,10 +40,11 @@ def serve(
         remote.start()
         remote.node(settings.root)  # whoever may not read it is told so now
         means = Means(remote, Tree(remote, settings), staging, Chunks(settings.cache))
-        mount = _mount(settings, means, binding.Kernel(version), ready)
+        kernel = binding.Kernel(version)
+        mount = _mount(settings, means, kernel, ready)
         if not settings.read_only:
             journal.replay(means, mount.files)
-        binding.run(mount, settings.mountpoint, _options(settings, options), version)
+        binding.run(mount, settings.mountpoint, _options(settings, options), kernel)
         return drain(mount, remote, settings.drain)
     finally:
         remote.stop()
