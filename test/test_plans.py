@@ -2,14 +2,22 @@
 
 import pytest
 
-from pyvospace_ngas.db import changes, nodes
+from pyvospace_ngas.db import changes, nodes, paths
 from pyvospace_ngas.db.connect import connect
+
+INSERTED = "text, text, smallint, text, text, text, boolean, text, jsonb, boolean, text"
 
 
 @pytest.mark.parametrize(
     ("statement", "types", "values"),
     [
-        (nodes._RESOLVE, "text", "'a/b'"),
+        (paths._RESOLVE, "text", "'a/b'"),
+        (paths._WHOLE, "text", "'a/b'"),
+        (
+            nodes._INSERT_BELOW,
+            INSERTED,
+            "'a', 'n', 1, 'o', null, null, null, null, '{}', false, '1'",
+        ),
         (nodes._LINEAGE, "bigint", "1"),
         (changes._READ, "text, bigint", "'5', 1000"),
         (changes._LINES, "bigint[]", "'{1,2}'"),

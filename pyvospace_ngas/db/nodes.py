@@ -1,13 +1,15 @@
-"""Every query on a node, the way to it and its children. Rows come in and go out as `Node`."""
+"""Every query on a node and its children. Rows come in and go out as `Node`."""
 
 from collections.abc import Sequence
 from typing import Final
 
 import asyncpg
 
-from pyvospace_ngas.db import servers
+from pyvospace_ngas.db import paths
 from pyvospace_ngas.db.changes import NOTE, note_many
 from pyvospace_ngas.db.connect import Connection
+from pyvospace_ngas.db.rows import TYPES, busy, columns
+from pyvospace_ngas.db.rows import node as node_of
 from pyvospace_ngas.errors import ContainerNotFound, DuplicateNode
 from pyvospace_ngas.model.node import (
     HIDDEN_ID,
@@ -21,76 +23,44 @@ from pyvospace_ngas.model.node import (
 from pyvospace_ngas.model.properties import Settings
 from pyvospace_ngas.model.uri import NodePath
 
-_FIELDS: Final = (
-    "id", "parent_id", "name", "type", "owner", "group_read", "group_write", "public_read",
-    "length", "md5", "mtime", "ctime", "btime", "blob_id", "target", "props", "version",
-)  # fmt: skip
-
-_WIDTH: Final = len(_FIELDS) + 1
-_TYPES: Final = {type_.value: type_ for type_ in NodeType}  # a listing asks 10,000 times
-
-
-def _columns(table: str) -> str:
-    return ", ".join(f"{table}.{field}" for field in _FIELDS)
-
-
-def _busy(table: str) -> str:
-    """Return the expression for "bytes are coming in": a live attempt, never a stored flag."""
-    return (
-        f"({table}.type between 1 and 3 and exists (select 1 from attempt"
-        f" where attempt.node_id = {table}.id and attempt.ended is null"
-        " and attempt.lease > now())) as busy"
-    )
-
-
-# Lateral with a limit: each step can only be a look-up. As a join it was planned, while the table
-# was empty, as a hash of all nodes, and that plan was kept: 9 ms a look-up at 12,000 nodes.
-_CHAIN: Final = f"""
-with recursive chain as (
-    select {_columns("root")}, 0 as depth from node root where root.id = {ROOT_ID}
-     union all
-    select {_columns("n")}, chain.depth + 1
-      from chain cross join lateral (
-           select {_columns("m")} from node m
-            where m.parent_id = chain.id and m.name = split_part($1, '/', chain.depth + 1)
-            limit 1) n
-)"""
-_RESOLVE: Final = (
-    f"{_CHAIN} select {_columns('chain')}, {_busy('chain')} from chain order by chain.depth"
-)
-_RESOLVE_FOR_BYTES: Final = f"""
-{_CHAIN} select {_columns("chain")}, {_busy("chain")}, array({servers.LIVE}) as servers
-           from chain order by chain.depth
-"""
-
 _LINEAGE: Final = f"""
 with recursive line as (
-    select {_columns("n")}, 0 as height from node n where n.id = $1
+    select {columns("n")}, 0 as height from node n where n.id = $1
      union all
-    select {_columns("n")}, line.height + 1
+    select {columns("n")}, line.height + 1
       from line cross join lateral (
-           select {_columns("m")} from node m where m.id = line.parent_id limit 1) n
-) select {_columns("line")}, false as busy from line order by line.height
+           select {columns("m")} from node m where m.id = line.parent_id limit 1) n
+) select {columns("line")}, false as busy from line order by line.height
 """
 
 _LINEAGES: Final = f"""
 with recursive line as (
-    select {_columns("n")}, n.id as leaf, 0 as height from node n where n.id = any($1)
+    select {columns("n")}, n.id as leaf, 0 as height from node n where n.id = any($1)
      union all
-    select {_columns("n")}, line.leaf, line.height + 1
+    select {columns("n")}, line.leaf, line.height + 1
       from line cross join lateral (
-           select {_columns("m")} from node m where m.id = line.parent_id limit 1) n
-) select {_columns("line")}, {_busy("line")}, line.leaf from line order by line.leaf, line.height
+           select {columns("m")} from node m where m.id = line.parent_id limit 1) n
+) select {columns("line")}, {busy("line")}, line.leaf from line order by line.leaf, line.height
 """
 
-_INSERT: Final = f"""
-with parent as (select id from node where id = $1 and type = 4 for share), made as (
+_MADE: Final = f"""
+made as (
     insert into node (parent_id, name, type, owner, group_read, group_write, public_read, target,
                       props, provisional)
          select id, $2, $3, $4, $5, $6, $7, $8, $9, $10 from parent
-      returning {_columns("node")}
+      returning {columns("node")}
 ), noted as ({NOTE} made)
-select {_columns("made")}, false as busy from made
+select {columns("made")}, false as busy from made
+"""
+_INSERT: Final = f"""
+with parent as (select id from node where id = $1 and type = 4 for share), {_MADE}
+"""
+_INSERT_BELOW: Final = f"""
+{paths.WAY}, parent as (
+    select m.id from last, node m
+     where last.above || last.id || '.' || last.version || ' ' = $11
+       and m.id = last.id and m.type = 4 for share of m
+), {_MADE}
 """
 
 _CHANGE: Final = f"""
@@ -98,53 +68,37 @@ with changed as (
     update node set props = $3, group_read = $4, group_write = $5, public_read = $6, target = $7,
            version = version + 1, ctime = now()
      where id = $1 and version = $2
- returning {_columns("node")}
+ returning {columns("node")}
 ), noted as ({NOTE} changed)
-select {_columns("changed")}, {_busy("changed")} from changed
+select {columns("changed")}, {busy("changed")} from changed
 """
 
-_WHOLE: Final = f"select {_columns('n')}, {_busy('n')} from node n where n.parent_id = $1"
+_WHOLE: Final = f"select {columns('n')}, {busy('n')} from node n where n.parent_id = $1"
 _NAMES: Final = (
-    f"select n.id, n.name, n.type, n.target, {_busy('n')} from node n where n.parent_id = $1"
+    f"select n.id, n.name, n.type, n.target, {busy('n')} from node n where n.parent_id = $1"
 )
-
-
-async def resolve(db: Connection, path: NodePath) -> list[Node]:
-    """Return the nodes from the root down to ``path``, as far as they exist, in one round trip."""
-    return [_node(row) for row in await db.fetch(_RESOLVE, _joined(path))]
-
-
-async def resolve_for_bytes(db: Connection, path: NodePath) -> tuple[list[Node], list[str]]:
-    """`resolve`, and the storage servers that are alive, in the same round trip."""
-    rows = await db.fetch(_RESOLVE_FOR_BYTES, _joined(path))
-    return [_node(row) for row in rows], rows[0]["servers"]
-
-
-def _joined(path: NodePath) -> str:
-    """Return what the chain is found by: asyncpg takes longer over an array than over a text."""
-    return "/".join(path.parts)
 
 
 async def by_id(db: Connection, node_id: int, *, for_update: bool = False) -> Node | None:
     """Return the node, wherever it hangs; ``for_update`` holds its row until the commit."""
     row = await db.fetchrow(
-        f"select {_columns('n')}, {_busy('n')} from node n where n.id = $1"
+        f"select {columns('n')}, {busy('n')} from node n where n.id = $1"
         + (" for update of n" if for_update else ""),
         node_id,
     )
-    return None if row is None else _node(row)
+    return None if row is None else node_of(row)
 
 
 async def lineage(db: Connection, node_id: int) -> list[Node]:
     """Return the node and all around it, outwards; the last one is the root unless detached."""
-    return [_node(row) for row in await db.fetch(_LINEAGE, node_id)]
+    return [node_of(row) for row in await db.fetch(_LINEAGE, node_id)]
 
 
 async def lineages(db: Connection, ids: Sequence[int]) -> dict[int, list[Node]]:
     """Return the `lineage` of each of the nodes that still are, by its id."""
     lines: dict[int, list[Node]] = {}
     for row in await db.fetch(_LINEAGES, ids):
-        lines.setdefault(row["leaf"], []).append(_node(row))
+        lines.setdefault(row["leaf"], []).append(node_of(row))
     return lines
 
 
@@ -160,25 +114,49 @@ async def insert(  # the parameters are the columns
     provisional: bool = False,
 ) -> Node:
     """Insert below a container that still is one; it is held FOR SHARE until the commit."""
-    try:
-        row = await db.fetchrow(
-            _INSERT,
-            parent_id,
-            name,
-            kind.value,
-            owner,
-            settings.group_read,
-            settings.group_write,
-            settings.public_read,
-            target,
-            settings.props,
-            provisional,
-        )
-    except asyncpg.UniqueViolationError as error:
-        raise DuplicateNode(name) from error
+    values = _values(name, kind, owner, settings, target, provisional=provisional)
+    row = await _insert(db, _INSERT, parent_id, *values)
     if row is None:
         raise ContainerNotFound("the container went away meanwhile")
-    return _node(row)
+    return node_of(row)
+
+
+async def insert_below(  # the parameters are the columns
+    db: Connection,
+    way: Sequence[Node],
+    path: NodePath,
+    kind: NodeType,
+    owner: str,
+    settings: Settings,
+    *,
+    target: str | None = None,
+) -> Node | None:
+    """Insert at ``path`` if the ``way`` to its container is still what it was; else ``None``."""
+    values = _values(path.name, kind, owner, settings, target, provisional=False)
+    above = paths.joined(path.parent)
+    row = await _insert(db, _INSERT_BELOW, above, *values, paths.stamp(way))
+    return None if row is None else node_of(row)
+
+
+def _values(
+    name: str,
+    kind: NodeType,
+    owner: str,
+    settings: Settings,
+    target: str | None,
+    *,
+    provisional: bool,
+) -> tuple[object, ...]:
+    """Return the columns of a new node, in the order of `_MADE`."""
+    sharing = settings.group_read, settings.group_write, settings.public_read
+    return name, kind.value, owner, *sharing, target, settings.props, provisional
+
+
+async def _insert(db: Connection, statement: str, *values: object) -> asyncpg.Record | None:
+    try:
+        return await db.fetchrow(statement, *values)
+    except asyncpg.UniqueViolationError as error:
+        raise DuplicateNode(values[1]) from error
 
 
 async def change(
@@ -195,7 +173,7 @@ async def change(
         settings.public_read,
         target,
     )
-    return None if row is None else _node(row)
+    return None if row is None else node_of(row)
 
 
 async def replace_bytes(
@@ -245,13 +223,13 @@ async def page(
     by = ", ".join(f"n.{key}{direction}" for key in keys)
     sql = f"{_NAMES if bare else _WHOLE}{bound} order by {by} limit $2"
     rows = await db.fetch(sql, container, limit, *values)
-    return [_named(row, container) if bare else _node(row) for row in rows]
+    return [_named(row, container) if bare else node_of(row) for row in rows]
 
 
 async def child(db: Connection, container: int, name: str) -> Node | None:
     """Return the child of that name."""
     row = await db.fetchrow(f"{_WHOLE} and n.name = $2", container, name)
-    return None if row is None else _node(row)
+    return None if row is None else node_of(row)
 
 
 async def keep_provisional(db: Connection, node_id: int) -> bool:
@@ -307,17 +285,12 @@ async def property_uris(db: Connection, owner: str | None, limit: int) -> list[s
     return [row["key"] for row in rows]
 
 
-def _node(row: asyncpg.Record) -> Node:
-    """Return the node of a row that begins with `_FIELDS` and ``busy``, in the order of `Node`."""
-    return Node._make((*row[:3], _TYPES[row[3]], *row[4:_WIDTH], None))
-
-
 def _named(row: asyncpg.Record, parent_id: int) -> Node:
     return Node(
         id=row["id"],
         parent_id=parent_id,
         name=row["name"],
-        type=_TYPES[row["type"]],
+        type=TYPES[row["type"]],
         owner="",
         target=row["target"],
         busy=row["busy"],

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from pyvospace_ngas.db import nodes
+from pyvospace_ngas.db import paths
 from pyvospace_ngas.db.connect import Connection
 from pyvospace_ngas.errors import (
     InvalidURI,
@@ -48,7 +48,7 @@ async def find(db: Connection, who: Identity, path: NodePath, space: Space) -> R
     wanted = path
     try:
         for _ in range(MOST_LINKS):
-            chain, servers = await nodes.resolve_for_bytes(db, path)
+            chain, servers = await paths.resolve_for_bytes(db, path)
             try:
                 node = reach(chain, path, who)
             except LinkFound as link:

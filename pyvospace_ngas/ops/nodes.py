@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from pyvospace_ngas.db import branches, nodes, servers, subtrees
+from pyvospace_ngas.db import branches, nodes, paths, servers, subtrees
 from pyvospace_ngas.db.connect import Connection, Database
 from pyvospace_ngas.errors import (
     ContainerNotFound,
@@ -17,6 +17,7 @@ from pyvospace_ngas.errors import (
     NodeNotFound,
     PermissionDenied,
     PreconditionFailed,
+    VOSpaceError,
 )
 from pyvospace_ngas.model import quota
 from pyvospace_ngas.model.access import (
@@ -56,7 +57,7 @@ _TRIES: Final = 5  # of a change that meets another change of the same node
 
 async def get_node(db: Connection, who: Identity, path: NodePath) -> Node:
     """Return the node ``path`` that ``who`` may read; a LinkNode is returned as it is."""
-    chain = await nodes.resolve(db, path)
+    chain = await paths.resolve(db, path)
     node = reach(chain, path, who)
     if not may_read(who, node):
         raise PermissionDenied(f"{who} may not read {path}")
@@ -120,20 +121,41 @@ async def create_node(
         raise InvalidURI(f"{path}: .null takes what is thrown away and cannot be made")
     if not path.parts:
         raise DuplicateNode(path)
-    kind = USUAL_DATA if wanted.type is None else wanted.type
-    parent = parent_for_writing(await nodes.resolve(db, path.parent), path.parent, who)
-    given = {uri: value for uri, value in wanted.properties.items() if value is not None}
-    settings = inherited(parent, merged(None, given))
     if path.name == AUTO:
         path = path.parent / uuid.uuid4().hex
-    target = _target(kind, wanted.target)
     try:
-        node = await nodes.insert(
-            db, parent.id, path.name, kind, who.user or "", settings, target=target
-        )
+        node = await _insert_as_remembered(db, who, path, wanted)
+        if node is None:
+            parent = parent_for_writing(await paths.resolve(db, path.parent), path.parent, who)
+            kind, settings, target = _described(wanted, parent)
+            node = await nodes.insert(
+                db, parent.id, path.name, kind, who.user or "", settings, target=target
+            )
     except DuplicateNode as error:
         raise DuplicateNode(path) from error
     return path, node
+
+
+async def _insert_as_remembered(
+    db: Connection, who: Identity, path: NodePath, wanted: NodeTemplate
+) -> Node | None:
+    """Insert in one round trip if all on the way is as it was the last time; else ``None``."""
+    way = paths.remembered(db, path.parent)
+    if not way:
+        return None
+    try:
+        parent = parent_for_writing(way, path.parent, who)
+    except VOSpaceError:  # so it was; the caller is to be told how it is
+        return None
+    kind, settings, target = _described(wanted, parent)
+    return await nodes.insert_below(db, way, path, kind, who.user or "", settings, target=target)
+
+
+def _described(wanted: NodeTemplate, parent: Node) -> tuple[NodeType, Settings, str | None]:
+    """Return what a new node below ``parent`` is to be."""
+    kind = USUAL_DATA if wanted.type is None else wanted.type
+    given = {uri: value for uri, value in wanted.properties.items() if value is not None}
+    return kind, inherited(parent, merged(None, given)), _target(kind, wanted.target)
 
 
 async def set_node(
@@ -148,7 +170,7 @@ async def set_node(
 async def _set(db: Connection, who: Identity, wanted: NodeTemplate, condition: Condition) -> Node:
     path = wanted.path
     for _ in range(_TRIES):
-        chain = await nodes.resolve(db, path)
+        chain = await paths.resolve(db, path)
         node = reach(chain, path, who, ContainerNotFound)
         if not may_write(who, node):
             raise PermissionDenied(f"{who} may not change {path}")
@@ -213,7 +235,7 @@ async def delete_node(
     """
     if not path.parts:
         raise PermissionDenied("the root cannot be deleted")
-    node = reach(await nodes.resolve(db, path), path, who, ContainerNotFound)
+    node = reach(await paths.resolve(db, path), path, who, ContainerNotFound)
     async with db.transaction():
         if node.type is NodeType.CONTAINER:
             await branches.lock_structure(db)
@@ -230,7 +252,7 @@ async def _delete_checked(
     refusing: Collection[str],
     condition: Condition,
 ) -> None:
-    chain = await nodes.resolve(db, path)
+    chain = await paths.resolve(db, path)
     node = reach(chain, path, who, ContainerNotFound)
     parent_to_take_from(chain, path, who)
     if not may_write(who, node):

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pyvospace_ngas.db import branches, nodes, quotas
+from pyvospace_ngas.db import branches, nodes, paths, quotas
 from pyvospace_ngas.db.connect import Connection
 from pyvospace_ngas.errors import InvalidArgument, NodeBusy, NodeNotFound, QuotaExceeded
 from pyvospace_ngas.model.node import ROOT_ID, Node, NodeType
@@ -113,7 +113,7 @@ async def limit(db: Connection, path: NodePath, wanted: int | None) -> Node:
     """
     await branches.lock_structure(db)
     for _ in range(_TRIES):
-        chain = await nodes.resolve(db, path)
+        chain = await paths.resolve(db, path)
         if len(chain) <= len(path.parts):
             raise NodeNotFound(path)
         node = chain[-1]

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pyvospace_ngas.db import branches, jobs, nodes, subtrees
+from pyvospace_ngas.db import branches, jobs, nodes, paths, subtrees
 from pyvospace_ngas.db.connect import Connection, Database
 from pyvospace_ngas.db.subtrees import Tree
 from pyvospace_ngas.errors import (
@@ -98,7 +98,7 @@ async def _set(task: Task, walk: Walk) -> Walk:
 
 async def _set_root(db: Connection, task: Task) -> tuple[Walk, Sequence[int]]:
     node = reach(
-        await nodes.resolve(db, task.wanted.path), task.wanted.path, task.who, ContainerNotFound
+        await paths.resolve(db, task.wanted.path), task.wanted.path, task.who, ContainerNotFound
     )
     return Walk(root=node.id), [node.id]
 
@@ -187,7 +187,7 @@ async def _delete_root(task: Task) -> Walk:
         raise PermissionDenied("the root cannot be deleted")
     async with task.database.transaction() as db:
         await branches.lock_structure(db)
-        chain = await nodes.resolve(db, path)
+        chain = await paths.resolve(db, path)
         node, line = reach(chain, path, who, ContainerNotFound), chain[::-1]
         parent_to_take_from(chain, path, who)
         if not may_write(who, node):

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pyvospace_ngas.db import branches, nodes
+from pyvospace_ngas.db import branches, nodes, paths
 from pyvospace_ngas.db.connect import Connection
 from pyvospace_ngas.errors import (
     DuplicateNode,
@@ -76,7 +76,7 @@ async def move(
         return destination
     # A statement of its own: what is checked next is seen as it is after the wait.
     await branches.lock_structure(db)
-    chain = await nodes.resolve(db, source)
+    chain = await paths.resolve(db, source)
     node = _source(chain, source, who)
     parent_to_take_from(chain, source, who)
     place = await _place(db, who, node, source, aim)
@@ -99,7 +99,7 @@ async def copy(
 ) -> NodePath:
     """Copy a tree inside the caller's transaction, sharing its bytes; return the copy's path."""
     destination = aim.path
-    chain = await nodes.resolve(db, source)
+    chain = await paths.resolve(db, source)
     node = _source(chain, source, who)
     if not all(may_read(who, right) for right in await branches.rights_below(db, node.id)):
         raise PermissionDenied(f"{who} may not read all of {source}")
@@ -145,7 +145,7 @@ def _source(chain: Sequence[Node], path: NodePath, who: Identity) -> Node:
 async def _place(db: Connection, who: Identity, node: Node, source: NodePath, aim: Aim) -> Place:
     """Return where the aim is: itself when it does not exist, else inside of it."""
     destination = aim.path
-    chain = await nodes.resolve(db, destination)
+    chain = await paths.resolve(db, destination)
     if len(chain) > len(destination.parts):
         existing = reach(chain, destination, who)
         if existing.type is not NodeType.CONTAINER:

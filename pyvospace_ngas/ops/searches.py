@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from pyvospace_ngas.db import jobs, nodes, searches
+from pyvospace_ngas.db import jobs, nodes, paths, searches
 from pyvospace_ngas.db.connect import Connection, Database
 from pyvospace_ngas.errors import InvalidURI, PermissionDenied
 from pyvospace_ngas.model.access import Identity, may_read, reach
@@ -75,7 +75,7 @@ async def _targets(db: Connection, who: Identity, search: Search, space: Space) 
     frames = []
     for uri in search.targets or (space.uri(who.scope.path),):
         path = space.parse(uri)
-        node = reach(await nodes.resolve(db, path), path, who)
+        node = reach(await paths.resolve(db, path), path, who)
         if not may_read(who, node):
             raise PermissionDenied(f"{who} may not read {path}")
         frames.append(Frame(node.id))
@@ -86,7 +86,7 @@ async def _start(db: Connection, who: Identity, search: Search, space: Space) ->
     if search.start is None:
         return None
     path = space.parse(search.start)
-    return reach(await nodes.resolve(db, path), path, who).id
+    return reach(await paths.resolve(db, path), path, who).id
 
 
 async def _next(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pyvospace_ngas.db import branches, jobs, nodes, servers
+from pyvospace_ngas.db import branches, jobs, nodes, paths, servers
 from pyvospace_ngas.db.connect import Connection
 from pyvospace_ngas.errors import (
     ContainerNotFound,
@@ -265,7 +265,7 @@ async def _new_child(db: Connection, who: Identity, container: NodePath) -> _Tar
 
 async def _new_node(db: Connection, who: Identity, path: NodePath) -> _Target:
     """Make the node that the bytes are for, so that a getNode shows it (decision 17)."""
-    parent = parent_for_writing(await nodes.resolve(db, path.parent), path.parent, who)
+    parent = parent_for_writing(await paths.resolve(db, path.parent), path.parent, who)
     settings = inherited(parent, merged(None, {}))
     async with db.transaction():  # a savepoint: a name taken meanwhile must not end the job
         node = await nodes.insert(
@@ -316,7 +316,7 @@ async def _followed(
 ) -> tuple[NodePath, Sequence[Node]]:
     """Follow a LinkNode at the end of ``path`` inside this space; each must be readable."""
     for _ in range(MOST_LINKS):
-        chain = await nodes.resolve(db, path)
+        chain = await paths.resolve(db, path)
         if len(chain) <= len(path.parts):
             return path, chain
         node = reach(chain, path, who, missing)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pyvospace_ngas.db import branches, nodes, trash
+from pyvospace_ngas.db import branches, nodes, paths, trash
 from pyvospace_ngas.db.connect import Connection
 from pyvospace_ngas.errors import (
     ContainerNotFound,
@@ -101,7 +101,7 @@ async def _other_place(
     """Return where ``destination`` is: inside of it when it is a container, as for a move."""
     if destination.name in RESERVED:
         raise InvalidURI(f"{destination} is no place for it")
-    chain = await nodes.resolve(db, destination)
+    chain = await paths.resolve(db, destination)
     if len(chain) <= len(destination.parts):
         return chain, destination
     if reach(chain, destination, who).type is not NodeType.CONTAINER:
