@@ -49,6 +49,7 @@ SET_UP_SECONDS: Final = 30.0
 # Nothing was changed, and the same may succeed a moment later.
 _CROWDED: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError)
 _CONNECT_SECONDS: Final = 10
+_DECODER: Final = json.JSONDecoder()
 # Makes its transaction not wait for the disk, which the next one that does wait makes up for:
 # for what may be lost when PostgreSQL crashes.
 HASTY: Final = "select set_config('synchronous_commit', 'off', true)"
@@ -59,16 +60,16 @@ async def connect(dsn: str) -> Connection:
     connection: Connection = await asyncpg.connect(
         dsn, server_settings=SETTINGS, timeout=_CONNECT_SECONDS
     )
-    for kind in ("json", "jsonb"):
+    for kind, decoder in (("json", json.loads), ("jsonb", _from_jsonb)):
         await connection.set_type_codec(
-            kind, schema="pg_catalog", encoder=json.dumps, decoder=_from_json
+            kind, schema="pg_catalog", encoder=json.dumps, decoder=decoder
         )
     return connection
 
 
-def _from_json(text: str) -> object:
-    """Return what ``text`` says: mostly nothing, as containers on the way have no properties."""
-    return {} if text == "{}" else json.loads(text)
+def _from_jsonb(text: str) -> object:
+    """Return what PostgreSQL wrote: never with space around it, which ``json.loads`` looks for."""
+    return _DECODER.raw_decode(text)[0]
 
 
 class Database:

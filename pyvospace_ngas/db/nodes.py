@@ -1,6 +1,7 @@
 """Every query on a node and its children. Rows come in and go out as `Node`."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 import asyncpg
@@ -55,14 +56,6 @@ select {columns("made")}, false as busy from made
 _INSERT: Final = f"""
 with parent as (select id from node where id = $1 and type = 4 for share), {_MADE}
 """
-_INSERT_BELOW: Final = f"""
-{paths.WAY}, parent as (
-    select m.id from last, node m
-     where last.above || last.id || '.' || last.version || ' ' = $11
-       and m.id = last.id and m.type = 4 for share of m
-), {_MADE}
-"""
-
 _CHANGE: Final = f"""
 with changed as (
     update node set props = $3, group_read = $4, group_write = $5, public_read = $6, target = $7,
@@ -133,9 +126,31 @@ async def insert_below(  # the parameters are the columns
 ) -> Node | None:
     """Insert at ``path`` if the ``way`` to its container is still what it was; else ``None``."""
     values = _values(path.name, kind, owner, settings, target, provisional=False)
-    above = paths.joined(path.parent)
-    row = await _insert(db, _INSERT_BELOW, above, *values, paths.stamp(way))
+    names, stamp = path.parent.parts, paths.stamp(way)
+    row = await _insert(db, _insert_below(len(names)), stamp[0], *values, *names, *stamp[1:])
     return None if row is None else node_of(row)
+
+
+@cache
+def _insert_below(depth: int) -> str:
+    """Return the statement that inserts below a container if the stamp of its way is the same.
+
+    Its parameters: the root's version, the columns of `_MADE`, the names, the rest of the stamp.
+    """
+    tables, condition = paths.straight(depth, first=11)
+    is_same = " and ".join(
+        f"{mark} = ${number}"
+        for mark, number in zip(
+            paths.marks(depth).split(", "), (1, *range(11 + depth, 11 + 3 * depth)), strict=True
+        )
+    )
+    return f"""
+    with parent as (
+        select id from node where type = 4 and id = (
+            select m{depth}.id from {tables} where {condition} and {is_same}
+        ) for share
+    ), {_MADE}
+    """
 
 
 def _values(

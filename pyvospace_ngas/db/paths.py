@@ -6,65 +6,88 @@ and what a connection has read of the same version is not sent, nor read, again.
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cache
 from typing import Final
 from weakref import WeakKeyDictionary
 
-import asyncpg
-
 from pyvospace_ngas.db import servers
 from pyvospace_ngas.db.connect import Connection
-from pyvospace_ngas.db.rows import busy, columns, node
+from pyvospace_ngas.db.rows import WIDTH, busy, columns, node
 from pyvospace_ngas.model.node import ROOT_ID, Node
 from pyvospace_ngas.model.uri import NodePath
 
 _REMEMBERED: Final = 128  # containers of one connection,
 _SMALL: Final = 10_000  # unless those on the way have more characters of properties
+_FAR: Final = 8  # names; a longer way is read from its beginning each time
 
 # Lateral with a limit: each step can only be a look-up. As a join it was planned, while the table
 # was empty, as a hash of all nodes, and that plan was kept: 9 ms a look-up at 12,000 nodes.
-_STEP: Final = """
-      from {way} cross join lateral (
-           select {fields} from node m
-            where m.parent_id = {way}.id and m.name = split_part($1, '/', {way}.depth + 1)
-            limit 1) n
-"""
-# To what exists of a path, as `joined` writes it: ``last``, with the `stamp` of what is above it.
-WAY: Final = f"""
-with recursive way as (
-    select root.id, root.version, 0 as depth, ''::text as above
-      from node root where root.id = {ROOT_ID}
-     union all
-    select n.id, n.version, way.depth + 1, way.above || way.id || '.' || way.version || ' '
-    {_STEP.format(way="way", fields="m.id, m.version")}
-), last as (select id, version, depth, above from way order by depth desc limit 1)"""
-_LAST: Final = f"""
-    select {columns("n")}, {busy("n")}, last.depth, last.above
-           from last cross join lateral (select * from node m where m.id = last.id limit 1) n
-"""
-_RESOLVE: Final = f"{WAY} {_LAST}"
-_RESOLVE_FOR_BYTES: Final = (
-    f"{WAY} select found.*, array({servers.LIVE}) as servers from ({_LAST}) found"
-)
 _WHOLE: Final = f"""
 with recursive chain as (
     select {columns("root")}, 0 as depth from node root where root.id = {ROOT_ID}
      union all
-    select {columns("n")}, chain.depth + 1 {_STEP.format(way="chain", fields=columns("m"))}
+    select {columns("n")}, chain.depth + 1
+      from chain cross join lateral (
+           select {columns("m")} from node m
+            where m.parent_id = chain.id and m.name = split_part($1, '/', chain.depth + 1)
+            limit 1) n
 ) select {columns("chain")}, {busy("chain")} from chain order by chain.depth
 """
+
+Stamp = tuple[int, ...]  # versions of the nodes on a way, and their numbers
+
+
+def straight(depth: int, first: int = 1) -> tuple[str, str]:
+    """Return FROM and WHERE of the way to ``m{depth}``, whose names are parameters from ``first``.
+
+    As recursion the same takes PostgreSQL a third longer. It finds nothing unless all is there.
+    """
+    steps = [
+        f" join node m{number} on m{number}.parent_id = m{number - 1}.id"
+        f" and m{number}.name = ${first + number - 1}"
+        for number in range(1, depth + 1)
+    ]
+    return f"node m0{''.join(steps)}", f"m0.id = {ROOT_ID}"
+
+
+def marks(depth: int) -> str:
+    """Return the columns that the `stamp` of the way to ``m{depth}`` has."""
+    return ", ".join(["m0.version", *(f"m{n}.id, m{n}.version" for n in range(1, depth + 1))])
+
+
+def stamp(way: Sequence[Node]) -> Stamp:
+    """Return what tells whether any node of ``way`` is another one by now, or was changed."""
+    found = [way[0].version]
+    for each in way[1:]:
+        found += (each.id, each.version)
+    return tuple(found)
+
+
+def is_straight(path: NodePath) -> bool:
+    """Tell whether `straight` is for this path."""
+    return 0 < len(path.parts) <= _FAR
+
+
+@cache
+def _resolve(depth: int, more: str = "") -> str:
+    last, (tables, condition) = f"m{depth}", straight(depth)
+    return (
+        f"select {columns(last)}, {busy(last)}, {marks(depth - 1)}{more}"
+        f" from {tables} where {condition}"
+    )
 
 
 class _Memory:
     """What one connection has read of containers: the way to each, and its stamp."""
 
     def __init__(self) -> None:
-        self._ways: OrderedDict[str, tuple[str, tuple[Node, ...]]] = OrderedDict()
+        self._ways: OrderedDict[tuple[str, ...], tuple[Stamp, tuple[Node, ...]]] = OrderedDict()
 
-    def way(self, container: str) -> tuple[str, tuple[Node, ...]]:
+    def way(self, container: tuple[str, ...]) -> tuple[Stamp, tuple[Node, ...]]:
         """Return the stamp of the way to ``container``, itself included, and its nodes."""
-        return self._ways.get(container, ("", ()))
+        return self._ways.get(container, ((), ()))
 
-    def keep(self, container: str, way: Sequence[Node]) -> None:
+    def keep(self, container: tuple[str, ...], way: Sequence[Node]) -> None:
         """Remember the way to a container as it is in the database for all to see."""
         if sum(len(text) for each in way for text in each.props.values()) > _SMALL:
             return
@@ -81,31 +104,41 @@ _MEMORIES: Final[WeakKeyDictionary[Connection, _Memory]] = WeakKeyDictionary()
 
 async def resolve(db: Connection, path: NodePath) -> list[Node]:
     """Return the nodes from the root down to ``path``, as far as they exist."""
-    row = await db.fetchrow(_RESOLVE, joined(path))
-    assert row is not None  # noqa: S101  the root always is
-    return await _chain(db, path, row)
+    if is_straight(path):
+        row = await db.fetchrow(_resolve(len(path.parts)), *path.parts)
+        if row is not None and (way := _known(db, path, row[WIDTH:])):
+            return [*way, node(row)]
+    return await _read(db, path)
 
 
 async def resolve_for_bytes(db: Connection, path: NodePath) -> tuple[list[Node], list[str]]:
     """`resolve`, and the storage servers that are alive, in the same round trip."""
-    row = await db.fetchrow(_RESOLVE_FOR_BYTES, joined(path))
-    assert row is not None  # noqa: S101  the root always is
-    return await _chain(db, path, row), row["servers"]
+    if is_straight(path):
+        statement = _resolve(len(path.parts), f", array({servers.LIVE}) as servers")
+        row = await db.fetchrow(statement, *path.parts)
+        if row is not None and (way := _known(db, path, row[WIDTH:-1])):
+            return [*way, node(row)], row["servers"]
+    return await _read(db, path), await servers.live(db)
 
 
 def remembered(db: Connection, path: NodePath) -> Sequence[Node]:
     """Return the way to the container ``path`` as it was once, or nothing."""
-    return _memory(db).way(joined(path))[1]
+    return _memory(db).way(path.parts)[1]
 
 
-def stamp(way: Sequence[Node]) -> str:
-    """Return what tells whether any node of ``way`` is another one by now, or was changed."""
-    return "".join([f"{each.id}.{each.version} " for each in way])
+def _known(db: Connection, path: NodePath, now: Stamp) -> Sequence[Node]:
+    """Return the way to the container of ``path``, if its stamp is still that."""
+    was, way = _memory(db).way(path.parts[:-1])
+    return way if was == now else ()
 
 
-def joined(path: NodePath) -> str:
-    """Return what the way is found by: asyncpg takes longer over an array than over a text."""
-    return "/".join(path.parts)
+async def _read(db: Connection, path: NodePath) -> list[Node]:
+    # asyncpg takes longer over an array than over a text.
+    chain = [node(row) for row in await db.fetch(_WHOLE, "/".join(path.parts))]
+    # What a transaction has changed itself may yet be undone.
+    if len(chain) == len(path.parts) + 1 and is_straight(path) and not db.is_in_transaction():
+        _memory(db).keep(path.parts[:-1], chain[:-1])
+    return chain
 
 
 def _memory(db: Connection) -> _Memory:
@@ -113,19 +146,3 @@ def _memory(db: Connection) -> _Memory:
     if memory is None:
         memory = _MEMORIES[db] = _Memory()
     return memory
-
-
-async def _chain(db: Connection, path: NodePath, row: asyncpg.Record) -> list[Node]:
-    depth, above = row["depth"], row["above"]
-    if depth == 0:
-        return [node(row)]
-    memory = _memory(db)
-    container = "/".join(path.parts[: depth - 1])
-    kept, way = memory.way(container)
-    if kept == above:
-        return [*way, node(row)]
-    chain = [node(each) for each in await db.fetch(_WHOLE, joined(path))]
-    # What a transaction has changed itself may yet be undone.
-    if len(chain) > 1 and not db.is_in_transaction():
-        memory.keep("/".join(path.parts[: len(chain) - 2]), chain[:-1])
-    return chain

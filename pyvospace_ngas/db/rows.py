@@ -11,7 +11,7 @@ _FIELDS: Final = (
     "length", "md5", "mtime", "ctime", "btime", "blob_id", "target", "props", "version",
 )  # fmt: skip
 
-_WIDTH: Final = len(_FIELDS) + 1
+WIDTH: Final = len(_FIELDS) + 1  # of what makes a `Node`
 TYPES: Final = {type_.value: type_ for type_ in NodeType}  # a listing asks 10,000 times
 
 
@@ -31,4 +31,4 @@ def busy(table: str) -> str:
 
 def node(row: asyncpg.Record) -> Node:
     """Return the node of a row that begins with `columns` and `busy`, in the order of `Node`."""
-    return Node._make((*row[:3], TYPES[row[3]], *row[4:_WIDTH], None))
+    return Node._make((*row[:3], TYPES[row[3]], *row[4:WIDTH], None))
