@@ -48,7 +48,9 @@ def run(
         return
     fuse = importlib.import_module("fuse")
     found["big_writes"] = True
-    fuse.FUSE(operations, mountpoint, raw_fi=True, encoding=ENCODING, foreground=True, **found)
+    _reading(fuse)(
+        operations, mountpoint, raw_fi=True, encoding=ENCODING, foreground=True, **found
+    )
 
 
 def _run_3(operations: object, mountpoint: str, options: dict[str, str | bool]) -> None:
@@ -68,10 +70,25 @@ def _run_3(operations: object, mountpoint: str, options: dict[str, str | bool]) 
             raise
 
 
+def _reading(binding: ModuleType) -> Any:
+    """Return the binding's FUSE, where bytes are read into the kernel's request, not copied to it.
+
+    Both bindings want them whole in an object of their own.
+    """
+
+    class Reading(binding.FUSE):  # type: ignore[misc, name-defined]
+        def read(self, _path: bytes, buf: Any, size: int, offset: int, fip: Any) -> int:
+            memory = (ctypes.c_char * size).from_address(ctypes.addressof(buf.contents))
+            into = memoryview(memory).cast("B")
+            return int(self.operations.read(fip.contents.fh, into, offset))
+
+    return Reading
+
+
 def _with_readdirplus(mfusepy: ModuleType) -> Any:
     """Return mfusepy's FUSE with attributes in listings, and with large requests."""
 
-    class Plus(mfusepy.FUSE):  # type: ignore[misc, name-defined]
+    class Plus(_reading(mfusepy)):  # type: ignore[misc]
         def init_fuse_3(self, conn: Any, config: Any) -> None:
             info = conn.contents
             info.want = (info.want | _READDIRPLUS) & ~_READDIRPLUS_AUTO
