@@ -18,6 +18,7 @@ _SIGNALLED: Final = 8  # what libfuse 3 returns after a signal has ended the mou
 _FILL_DIR_PLUS: Final = 2
 _READDIRPLUS, _READDIRPLUS_AUTO = 1 << 13, 1 << 14
 _NOREPLACE: Final = 1  # of renameat2
+_ATTRIBUTES: Final = b"user."
 _REQUEST: Final = 1 << 20  # bytes that libfuse 3 passes at once
 
 
@@ -48,9 +49,7 @@ def run(
         return
     fuse = importlib.import_module("fuse")
     found["big_writes"] = True
-    _reading(fuse)(
-        operations, mountpoint, raw_fi=True, encoding=ENCODING, foreground=True, **found
-    )
+    _lean(fuse)(operations, mountpoint, raw_fi=True, encoding=ENCODING, foreground=True, **found)
 
 
 def _run_3(operations: object, mountpoint: str, options: dict[str, str | bool]) -> None:
@@ -70,25 +69,32 @@ def _run_3(operations: object, mountpoint: str, options: dict[str, str | bool]) 
             raise
 
 
-def _reading(binding: ModuleType) -> Any:
-    """Return the binding's FUSE, where bytes are read into the kernel's request, not copied to it.
+def _lean(binding: ModuleType) -> Any:
+    """Return the binding's FUSE without what costs most where it is asked for most.
 
-    Both bindings want them whole in an object of their own.
+    Bytes are read into the kernel's request, where both bindings want an object of its own to copy
+    from. Attributes that we have none of, ``ls -l`` asks for two of each name: no decoding, and no
+    exceptions, for these.
     """
 
-    class Reading(binding.FUSE):  # type: ignore[misc, name-defined]
+    class Lean(binding.FUSE):  # type: ignore[misc, name-defined]
+        def getxattr(self, path: bytes, name: bytes, value: Any, size: int, *args: Any) -> int:
+            if not name.startswith(_ATTRIBUTES):
+                return -errno.ENODATA
+            return int(super().getxattr(path, name, value, size, *args))
+
         def read(self, _path: bytes, buf: Any, size: int, offset: int, fip: Any) -> int:
             memory = (ctypes.c_char * size).from_address(ctypes.addressof(buf.contents))
             into = memoryview(memory).cast("B")
             return int(self.operations.read(fip.contents.fh, into, offset))
 
-    return Reading
+    return Lean
 
 
 def _with_readdirplus(mfusepy: ModuleType) -> Any:
     """Return mfusepy's FUSE with attributes in listings, and with large requests."""
 
-    class Plus(_reading(mfusepy)):  # type: ignore[misc]
+    class Plus(_lean(mfusepy)):  # type: ignore[misc]
         def init_fuse_3(self, conn: Any, config: Any) -> None:
             info = conn.contents
             info.want = (info.want | _READDIRPLUS) & ~_READDIRPLUS_AUTO
