@@ -2,6 +2,7 @@
 
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Final
 
@@ -180,13 +181,25 @@ class Content:
             futures[number].set_result(blocks[number])
 
         span = Span(first * BLOCK, [memoryview(block.data) for block in blocks], arrived)
+        failure: Exception | None = None
         try:
             await self._fill(span)
         except Exception as error:  # noqa: BLE001  told to everybody who waits
-            for number, future in enumerate(futures[span.done :], first + span.done):
-                with self._lock:
-                    self._coming.pop(number, None)
-                future.set_exception(error)
+            failure = error
+        finally:
+            self._give_up(futures[span.done :], first + span.done, failure)
+
+    def _give_up(
+        self, futures: Sequence[Future[Block]], first: int, failure: Exception | None
+    ) -> None:
+        """Tell who waits for blocks that do not come; without a ``failure`` the mount ends."""
+        for number, future in enumerate(futures, first):
+            with self._lock:
+                self._coming.pop(number, None)
+            if failure is None:
+                future.cancel()
+            else:
+                future.set_exception(failure)
 
     def _apart(self, offset: int, into: memoryview) -> int:
         """Read bytes from somewhere, with a few around them."""
