@@ -229,6 +229,8 @@ class RudeSpace:
         if mood in (Rude.RESET, Rude.BUSY, Rude.BROKEN, Rude.GONE, Rude.REFUSED):
             return refuse(request, mood)
         data = self.files[path]
+        if request.headers.get("If-Match") not in (None, f'"{md5(data).hex()}"'):
+            return web.Response(status=412, text="PreconditionFailed another version")
         status, start, end = 200, 0, len(data)
         span = request.http_range
         if span.start is not None and mood is not Rude.NO_RANGES:

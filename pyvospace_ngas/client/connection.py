@@ -12,6 +12,7 @@ import aiohttp
 from yarl import URL
 
 from pyvospace_ngas.client.faults import fault
+from pyvospace_ngas.client.wire import Span, Wire
 from pyvospace_ngas.errors import InvalidArgument, ServiceUnavailable, VOSpaceError
 
 ATTEMPTS: Final = 3
@@ -56,6 +57,7 @@ class Connection:
         self.requests = 0  # that were sent, to whichever server
         self._pause = pause
         self._session: aiohttp.ClientSession | None = None
+        self._wire: Wire | None = None
         self._basic: str | None = None
         self._cookie: str | None = None
         self.known_as: str | None = None  # who the server last said that we are
@@ -94,6 +96,9 @@ class Connection:
         if self._session is not None:
             await self._session.close()
             self._session = None
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
 
     def here(self, location: str, asked: URL | None = None) -> URL:
         """Return ``location``, which the server named, on the origin that the user named."""
@@ -163,6 +168,13 @@ class Connection:
             timeout=timeout,
         ) as response:
             yield response
+
+    async def fetch(self, url: str, headers: Mapping[str, str], span: Span) -> None:
+        """Fill ``span`` from a byte endpoint, which gets no credentials; one attempt."""
+        if self._wire is None:
+            self._wire = Wire(self.timeout)
+        self.requests += 1
+        await self._wire.fetch(URL(url, encoded=True), headers, span)
 
     @asynccontextmanager
     async def stream(

@@ -1,9 +1,8 @@
 """Fetching bytes: whole files that resume where a connection broke, and ranges."""
 
-import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import aiohttp
 
@@ -11,13 +10,14 @@ from pyvospace_ngas import errors
 from pyvospace_ngas.client import digests
 from pyvospace_ngas.client.connection import ATTEMPTS, BROKEN, Connection
 from pyvospace_ngas.client.faults import fault
+from pyvospace_ngas.client.wire import Span, first_byte, total
 from pyvospace_ngas.errors import VOSpaceError
 
+T = TypeVar("T")
 Offer = Callable[[], Awaitable[Sequence[str]]]
 
 _CHUNK: Final = 256 << 10
 _PROGRESS: Final = 1 << 20  # bytes after which a new failure counts as the first one
-_SPAN: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)\Z")
 _RETRIED: Final = (
     errors.ServiceUnavailable,
     errors.ArchiveUnreachable,
@@ -62,13 +62,36 @@ class Reader:
             raise errors.InvalidArgument("a range has no negative numbers")
         if length == 0:
             return b""
+
+        async def once(endpoint: str) -> bytes:
+            return await self._span(endpoint, start, length, match)
+
+        try:
+            return await self._tried(once)
+        except errors.RangeNotSatisfiable:
+            return b""
+
+    async def fill(self, span: Span, match: str) -> None:
+        """Fill what is left of ``span``; `TransferFailed` where the file is shorter.
+
+        ``match`` is the entity tag that the file must have: `PreconditionFailed` for another.
+        """
+
+        async def once(endpoint: str) -> None:
+            try:
+                await self._connection.fetch(endpoint, {"If-Match": match}, span)
+            except BROKEN as error:
+                raise self._connection.unreachable(endpoint, error) from error
+
+        await self._tried(once)
+
+    async def _tried(self, once: Callable[[str], Awaitable[T]]) -> T:
+        """Do something with the current endpoint, or with the next one where that breaks."""
         attempt = 1
         while True:
             endpoint = await self._endpoints.current()
             try:
-                return await self._span(endpoint, start, length, match)
-            except errors.RangeNotSatisfiable:
-                return b""
+                return await once(endpoint)
             except _RETRIED as error:
                 self._endpoints.drop()
                 if attempt == ATTEMPTS:
@@ -169,7 +192,8 @@ class _Progress:
         """Take in the answer's head; return how many bytes of its body were had already."""
         skip = await _first_byte(response, self.meter.length)
         tag = response.headers.get("ETag")
-        seen = _File(_total(response), digests.announced(response.headers), tag)
+        length = total(response.headers.get("Content-Range"), response.content_length)
+        seen = _File(length, digests.announced(response.headers), tag)
         if self._file is None or not self.meter.length:
             self._file = seen
         elif seen.differs(self._file):
@@ -190,18 +214,6 @@ class _Progress:
 
 async def _first_byte(response: aiohttp.ClientResponse, wanted: int) -> int:
     """Return how many bytes lie before ``wanted`` in the body of this answer; refuse a refusal."""
-    if response.status == 200:
-        return wanted
-    if response.status != 206:
+    if response.status not in (200, 206):
         raise fault(response.status, await response.read())
-    span = _SPAN.match(response.headers.get("Content-Range", ""))
-    if span is None or int(span[1]) != wanted:
-        raise errors.TransferFailed("the service sent another range than was asked for")
-    return 0
-
-
-def _total(response: aiohttp.ClientResponse) -> int | None:
-    span = _SPAN.match(response.headers.get("Content-Range", ""))
-    if span is not None:
-        return None if span[3] == "*" else int(span[3])
-    return response.content_length
+    return first_byte(response.status, response.headers.get("Content-Range"), wanted)

@@ -20,6 +20,7 @@ _IDLE: Final = 10  # threads that wait for requests
 _FILL_DIR_PLUS: Final = 2
 _READDIRPLUS, _READDIRPLUS_AUTO = 1 << 13, 1 << 14
 _NOREPLACE: Final = 1  # of renameat2
+_ATTRIBUTES: Final = b"user."
 _REQUEST: Final = 1 << 20  # bytes that libfuse 3 passes at once
 
 
@@ -54,7 +55,7 @@ def run(
         return
     fuse = importlib.import_module("fuse")
     found = {**options, "big_writes": True}
-    fuse.FUSE(operations, mountpoint, raw_fi=True, encoding=ENCODING, foreground=True, **found)
+    _lean(fuse)(operations, mountpoint, raw_fi=True, encoding=ENCODING, foreground=True, **found)
 
 
 def _run_3(
@@ -119,10 +120,32 @@ def _serve(libfuse: Any, fuse: ctypes.c_void_p, kernel: "Kernel") -> int:
     return 8 if ended < 0 else 0
 
 
+def _lean(binding: ModuleType) -> Any:
+    """Return the binding's FUSE without what costs most where it is asked for most.
+
+    Bytes are read into the kernel's request, where both bindings want an object of its own to copy
+    from. Attributes that we have none of, ``ls -l`` asks for two of each name: no decoding, and no
+    exceptions, for these.
+    """
+
+    class Lean(binding.FUSE):  # type: ignore[misc, name-defined]
+        def getxattr(self, path: bytes, name: bytes, value: Any, size: int, *args: Any) -> int:
+            if not name.startswith(_ATTRIBUTES):
+                return -errno.ENODATA
+            return int(super().getxattr(path, name, value, size, *args))
+
+        def read(self, _path: bytes, buf: Any, size: int, offset: int, fip: Any) -> int:
+            memory = (ctypes.c_char * size).from_address(ctypes.addressof(buf.contents))
+            into = memoryview(memory).cast("B")
+            return int(self.operations.read(fip.contents.fh, into, offset))
+
+    return Lean
+
+
 def _with_readdirplus(mfusepy: ModuleType) -> Any:
     """Return mfusepy's FUSE with attributes in listings, and with large requests."""
 
-    class Plus(mfusepy.FUSE):  # type: ignore[misc, name-defined]
+    class Plus(_lean(mfusepy)):  # type: ignore[misc]
         def init_fuse_3(self, conn: Any, config: Any) -> None:
             info = conn.contents
             info.want = (info.want | _READDIRPLUS) & ~_READDIRPLUS_AUTO

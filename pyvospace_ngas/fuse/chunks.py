@@ -1,12 +1,13 @@
 """Bytes that were read: in memory, by version, fetched ahead of those who read in order."""
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Final
 
 from pyvospace_ngas.client.downloads import Reader
-from pyvospace_ngas.errors import TransferFailed
+from pyvospace_ngas.client.wire import Span
 from pyvospace_ngas.fuse.remote import Remote
 
 BLOCK: Final = 1 << 20
@@ -14,7 +15,33 @@ _LONGEST: Final = 8  # blocks that are asked for at once
 _AHEAD: Final = 16  # blocks that may be on their way ahead of a reader
 _SMALL: Final = 128 << 10  # what is fetched at a place that nobody comes to in order
 
+_PASSED: Final = 8  # blocks that were read to their end in order
+_SPARE: Final = 32  # blocks that are kept for what comes next
+
 Key = tuple[str, int, int]  # the version's MD5, and from where on how many bytes
+
+
+class Block:
+    """Memory for bytes of a file, which its last user gives back: new memory is dear."""
+
+    __slots__ = ("_spare", "data")
+
+    def __init__(self, size: int, spare: deque[bytearray]) -> None:
+        self._spare = spare
+        try:
+            self.data = spare.pop() if size == BLOCK else bytearray(size)
+        except IndexError:
+            self.data = bytearray(size)
+
+    def __del__(self) -> None:
+        if len(self.data) == BLOCK:
+            self._spare.append(self.data)
+
+    def copy(self, start: int, into: memoryview) -> int:
+        """Copy bytes from ``start`` on, as many as there are; return how many."""
+        count = min(len(into), len(self.data) - start)
+        into[:count] = memoryview(self.data)[start : start + count]
+        return count
 
 
 class Chunks:
@@ -23,25 +50,46 @@ class Chunks:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._held: OrderedDict[Key, bytes] = OrderedDict()
+        self._held: OrderedDict[Key, Block] = OrderedDict()
+        self._passed: deque[Key] = deque()
+        self._spare: deque[bytearray] = deque(maxlen=_SPARE)
         self.size = 0
 
-    def get(self, key: Key) -> bytes | None:
-        with self._lock:
-            data = self._held.get(key)
-            if data is not None:
-                self._held.move_to_end(key)
-            return data
+    def new(self, size: int) -> Block:
+        """Return memory, with anything in it."""
+        return Block(size, self._spare)
 
-    def put(self, key: Key, data: bytes) -> None:
+    def get(self, key: Key) -> Block | None:
+        with self._lock:
+            block = self._held.get(key)
+            if block is not None:
+                self._held.move_to_end(key)
+            return block
+
+    def put(self, key: Key, block: Block) -> None:
+        gone = []  # what becomes of them is no matter for the lock
         with self._lock:
             if key in self._held:
                 return
-            self._held[key] = data
-            self.size += len(data)
+            self._held[key] = block
+            self.size += len(block.data)
             while self.size > self._limit and len(self._held) > 1:
-                _, gone = self._held.popitem(last=False)
-                self.size -= len(gone)
+                _, last = self._held.popitem(last=False)
+                self.size -= len(last.data)
+                gone.append(last)
+
+    def passed(self, key: Key) -> None:
+        """Take in that one who reads in order has come to the end of a block.
+
+        It is in the kernel's pages now; of such blocks only the last few are kept here as well.
+        """
+        gone = None
+        with self._lock:
+            if key in self._held and key not in self._passed:
+                self._passed.append(key)
+            if len(self._passed) > _PASSED:
+                gone = self._held.pop(self._passed.popleft(), None)
+                self.size -= len(gone.data) if gone is not None else 0
 
 
 class Content:
@@ -56,27 +104,28 @@ class Content:
         self._md5 = md5
         self.size = size
         self._lock = threading.Lock()
-        self._coming: dict[int, Future[bytes]] = {}
+        self._coming: dict[int, Future[Block]] = {}
         self._next = 0  # where one who reads in order comes next
         self._window = 0  # blocks of the last request in order
         self._fetched = 0  # blocks up to here were asked for
 
-    def read(self, offset: int, size: int) -> bytes:
-        """Return bytes; `PreconditionFailed` once the server has another version."""
-        end = min(offset + size, self.size)
+    def read(self, offset: int, into: memoryview) -> int:
+        """Read bytes; `PreconditionFailed` once the server has another version."""
+        end = min(offset + len(into), self.size)
         if offset >= end:
-            return b""
+            return 0
         in_order = offset == 0 or abs(offset - self._next) <= 4 * BLOCK
         if not in_order and not self._has(offset // BLOCK):
             self._next = end
-            return self._apart(offset, end)
+            return self._apart(offset, into[: end - offset])
         self._next = max(end, self._next) if in_order else end
-        parts = []
-        for block in range(offset // BLOCK, (end - 1) // BLOCK + 1):
-            data = self._block(block)
-            start = block * BLOCK
-            parts.append(data[max(0, offset - start) : end - start])
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        done = 0
+        while offset + done < end:
+            number, start = divmod(offset + done, BLOCK)
+            done += self._block(number).copy(start, into[done : end - offset])
+            if in_order and (offset + done) % BLOCK == 0:
+                self._chunks.passed(self._key(number))
+        return done
 
     def _key(self, block: int) -> Key:
         return self._md5, block * BLOCK, BLOCK
@@ -84,7 +133,7 @@ class Content:
     def _has(self, block: int) -> bool:
         return block in self._coming or self._chunks.get(self._key(block)) is not None
 
-    def _block(self, block: int) -> bytes:
+    def _block(self, block: int) -> Block:
         self._ahead(block)
         with self._lock:
             coming = self._coming.get(block)
@@ -114,48 +163,56 @@ class Content:
         if not wanted:
             return
         first, count = wanted[0], wanted[-1] - wanted[0] + 1
-        futures: list[Future[bytes]] = [Future() for _ in range(count)]
+        futures: list[Future[Block]] = [Future() for _ in range(count)]
         for number, future in enumerate(futures, first):
             self._coming[number] = future
         self._remote.spawn(self._fetch(first, futures))
 
-    async def _fetch(self, first: int, futures: list[Future[bytes]]) -> None:
-        start = first * BLOCK
-        try:
-            data = await self._span(start, min(len(futures) * BLOCK, self.size - start))
-        except Exception as error:  # noqa: BLE001  told to everybody who waits
-            failure: Exception | None = error
-            data = b""
-        else:
-            failure = None
-        view = memoryview(data)
-        for number, future in enumerate(futures):
-            piece = bytes(view[number * BLOCK : (number + 1) * BLOCK])
-            if failure is None:
-                self._chunks.put(self._key(first + number), piece)
+    async def _fetch(self, first: int, futures: list[Future[Block]]) -> None:
+        sizes = [
+            min(BLOCK, self.size - each * BLOCK) for each in range(first, first + len(futures))
+        ]
+        blocks = [self._chunks.new(size) for size in sizes]
+
+        def arrived(number: int) -> None:
+            self._chunks.put(self._key(first + number), blocks[number])
             with self._lock:
                 self._coming.pop(first + number, None)
+            futures[number].set_result(blocks[number])
+
+        span = Span(first * BLOCK, [memoryview(block.data) for block in blocks], arrived)
+        failure: Exception | None = None
+        try:
+            await self._fill(span)
+        except Exception as error:  # noqa: BLE001  told to everybody who waits
+            failure = error
+        finally:
+            self._give_up(futures[span.done :], first + span.done, failure)
+
+    def _give_up(
+        self, futures: Sequence[Future[Block]], first: int, failure: Exception | None
+    ) -> None:
+        """Tell who waits for blocks that do not come; without a ``failure`` the mount ends."""
+        for number, future in enumerate(futures, first):
+            with self._lock:
+                self._coming.pop(number, None)
             if failure is None:
-                future.set_result(piece)
+                future.cancel()
             else:
                 future.set_exception(failure)
 
-    def _apart(self, offset: int, end: int) -> bytes:
-        """Return bytes from somewhere, with a few around them."""
+    def _apart(self, offset: int, into: memoryview) -> int:
+        """Read bytes from somewhere, with a few around them."""
         start = offset // _SMALL * _SMALL
-        stop = min(self.size, -(-end // _SMALL) * _SMALL)
+        stop = min(self.size, -(-(offset + len(into)) // _SMALL) * _SMALL)
         key = (self._md5, start, stop - start)
-        data = self._chunks.get(key)
-        if data is None:
-            data = self._remote.spawn(self._span(start, stop - start)).result()
-            self._chunks.put(key, data)
-        return data[offset - start : end - start]
+        block = self._chunks.get(key)
+        if block is None:
+            block = self._chunks.new(stop - start)
+            span = Span(start, [memoryview(block.data)], lambda _: None)
+            self._remote.spawn(self._fill(span)).result()
+            self._chunks.put(key, block)
+        return block.copy(offset - start, into)
 
-    async def _span(self, start: int, length: int) -> bytes:
-        async def ask() -> bytes:
-            return await self._reader.read(start, length, f'"{self._md5}"')
-
-        data = await self._remote.patiently(ask)
-        if len(data) != length:
-            raise TransferFailed(f"{len(data)} of {length} bytes came")
-        return data
+    async def _fill(self, span: Span) -> None:
+        await self._remote.patiently(lambda: self._reader.fill(span, f'"{self._md5}"'))

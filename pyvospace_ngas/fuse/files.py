@@ -104,14 +104,14 @@ class File:
     def _is_ahead(self, asked: float) -> bool:
         return self.is_dirty or self.path is None or asked < self._sent
 
-    def read(self, offset: int, size: int, generation: int) -> bytes:
-        """Return bytes of the version that was opened, or of what was written since."""
+    def read(self, offset: int, into: memoryview, generation: int) -> int:
+        """Read bytes of the version that was opened, or of what was written since."""
         with self._brief:
             self._check(generation)
             if self._staged is not None:
-                return self._staged.read(offset, size)
+                return self._staged.read(offset, into)
             content = self._clean()
-        return content.read(offset, size)
+        return content.read(offset, into)
 
     def write(self, offset: int, data: bytes, generation: int, *, at_end: bool = False) -> int:
         """Change bytes in the staged file, or add to them wherever its end is by now."""
@@ -308,10 +308,11 @@ class File:
             self._staged = staged
         return self._staged
 
-    def _fetch(self, write: Callable[[int, bytes], int]) -> None:
+    def _fetch(self, write: Callable[[int, memoryview], int]) -> None:
         content, offset = self._clean(), 0
-        while data := content.read(offset, _PIECE):
-            offset += write(offset, data)
+        piece = memoryview(bytearray(min(_PIECE, content.size)))
+        while count := content.read(offset, piece):
+            offset += write(offset, piece[:count])
 
     def _touched(self) -> None:
         own = self._means.remote.words

@@ -349,9 +349,10 @@ class Mount:
         return self._open(where, info)
 
     @operation
-    def read(self, _path: str, size: int, offset: int, info: Info) -> bytes:
-        handle = self._handles[info.fh]
-        return handle.file.read(offset, size, handle.generation)
+    def read(self, number: int, into: memoryview, offset: int) -> int:
+        """Read into the binding's own memory (see `binding`)."""
+        handle = self._handles[number]
+        return handle.file.read(offset, into, handle.generation)
 
     @operation
     def write(self, _path: str, data: bytes, offset: int, info: Info) -> int:

@@ -64,10 +64,10 @@ class Staged:
     fd: int
     size: int = 0
 
-    def read(self, offset: int, size: int) -> bytes:
-        return os.pread(self.fd, size, offset)
+    def read(self, offset: int, into: memoryview) -> int:
+        return os.preadv(self.fd, [into], offset)
 
-    def write(self, offset: int, data: bytes) -> int:
+    def write(self, offset: int, data: bytes | memoryview) -> int:
         view, done = memoryview(data), 0
         while done < len(data):
             done += os.pwrite(self.fd, view[done:], offset + done)

@@ -14,7 +14,7 @@ from pyvospace_ngas.model.node import NodeType
 from pyvospace_ngas.model.transfer import Transfer
 from pyvospace_ngas.model.uri import NodePath, parse_path
 from pyvospace_ngas.xml.escaping import UWS, XLINK
-from pyvospace_ngas.xml.nodes import node_type, read_properties
+from pyvospace_ngas.xml.nodes import node_type, properties_of, read_properties
 from pyvospace_ngas.xml.parsing import boolean, content, is_nil, parse, vos
 from pyvospace_ngas.xml.transfers import transfer_of
 from pyvospace_ngas.xml.vosi import VOSI_CAPABILITIES
@@ -22,6 +22,8 @@ from pyvospace_ngas.xml.vosi import VOSI_CAPABILITIES
 LARGEST: Final = 256 << 20  # bytes; a page of children, each with long properties
 MOST_MARKUP: Final = 10_000_000
 _HREF: Final = f"{{{XLINK}}}href"
+_NODES: Final = vos("nodes")
+_NODE: Final = vos("node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,18 +138,20 @@ def _node(element: etree._Element) -> NodeDocument:
     target = element.find(vos("target"))
     return NodeDocument(
         uri=uri,
-        path=parse_path(_authority(uri)[1], uri),
+        path=parse_path(f"/{_authority(uri)[1]}", uri),
         type=node_type(element) or NodeType.NODE,
         properties={name: value for name, value in found.items() if value is not None},
         read_only=frozenset(
             prop.get("uri", "")
-            for prop in element.iterfind(f"{vos('properties')}/{vos('property')}")
-            if boolean(prop.get("readOnly", "false"), "readOnly")
+            for prop in properties_of(element)
+            if boolean(prop.get("readOnly"), "readOnly")
         ),
         target=None if target is None else content(target).strip(),
-        busy=boolean(element.get("busy", "false"), "busy"),
+        busy=boolean(element.get("busy"), "busy"),
         children=tuple(
-            _node(child) for child in element.iterfind(f"{vos('nodes')}/{vos('node')}")
+            _node(child)
+            for nodes in element.iterchildren(_NODES)
+            for child in nodes.iterchildren(_NODE)
         ),
     )
 

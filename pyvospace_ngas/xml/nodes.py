@@ -1,6 +1,6 @@
 """Node documents, both ways: a client's template in, nodes and listings out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Final
 
@@ -15,6 +15,8 @@ from pyvospace_ngas.xml.escaping import VOS, XSI, attribute, text
 from pyvospace_ngas.xml.parsing import content, is_nil, parse, qname, vos
 
 _TYPE: Final = f"{{{XSI}}}type"
+_PROPERTIES: Final = vos("properties")
+_PROPERTY: Final = vos("property")
 _ROOT: Final = f'xmlns:vos="{VOS}" xmlns:xsi="{XSI}" '
 _VERSION: Final = ' version="2.1"'
 # On a Node and on a LinkNode the IVOA's schema has no room for views and capabilities.
@@ -86,7 +88,7 @@ def node_type(element: etree._Element) -> NodeType | None:
 def read_properties(node: etree._Element) -> dict[str, str | None]:
     """Return the properties below ``node``, values exactly as written, ``None`` for a nil one."""
     found: dict[str, str | None] = {}
-    for element in node.iterfind(f"{vos('properties')}/{vos('property')}"):
+    for element in properties_of(node):
         uri = element.get("uri")
         if not uri:
             raise InvalidArgument("a property has no uri")
@@ -96,6 +98,12 @@ def read_properties(node: etree._Element) -> dict[str, str | None]:
             )
         found[uri] = None if is_nil(element) else content(element)
     return found
+
+
+def properties_of(node: etree._Element) -> Iterator[etree._Element]:
+    """Return the elements of the properties below ``node``."""
+    for properties in node.iterchildren(_PROPERTIES):
+        yield from properties.iterchildren(_PROPERTY)
 
 
 def node_start(node: Node, path: NodePath, space: Space, detail: Detail) -> str:

@@ -23,6 +23,7 @@ _PARSER: Final = etree.XMLParser(
     remove_pis=True,
 )
 _TOO_DEEP: Final = etree.XPath(f"boolean(/{'/'.join('*' * (DEEPEST + 1))})")
+_NIL: Final = f"{{{XSI}}}nil"
 _DECLARED: Final = re.compile(
     rb"""\s*<\?xml[^>]{0,100}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})"""
 )
@@ -78,11 +79,13 @@ def content(element: etree._Element) -> str:
 
 def is_nil(element: etree._Element) -> bool:
     """Tell whether ``element`` says ``xsi:nil``."""
-    return boolean(element.get(f"{{{XSI}}}nil", "false"), "xsi:nil")
+    return boolean(element.get(_NIL), "xsi:nil")
 
 
-def boolean(value: str, name: str) -> bool:
-    """Return what an ``xs:boolean`` says."""
+def boolean(value: str | None, name: str) -> bool:
+    """Return what an ``xs:boolean`` says; an attribute that is missing is false."""
+    if value is None:
+        return False
     match value.strip():
         case "true" | "1":
             return True
