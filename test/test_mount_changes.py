@@ -160,6 +160,16 @@ def test_the_echo_of_what_we_did_ourselves_is_no_news(seen: Picture) -> None:
     assert seen.asked(lambda: seen.has("own"), 1) == 1
 
 
+def test_late_word_that_a_name_has_gone_does_not_hide_what_was_made_since(seen: Picture) -> None:
+    seen.listen()
+    seen.tree.listing(seen.root)
+    wait_until(lambda: seen.asked(lambda: seen.has("missing")) == 0)
+    where = seen.root / "again"
+    seen.tree.put(where, seen.remote.create(where, NodeType.DATA, {}))
+    assert seen.tree.changed(Changed(where))
+    assert seen.has("again")
+
+
 def test_an_answer_that_was_overtaken_by_news_is_not_believed(site: Site, seen: Picture) -> None:
     seen.listen()
     where = seen.root / "f"
