@@ -33,11 +33,14 @@ PYTHON = (
     "test_io",
     "test_gzip",
     "test_bz2",
+    "test_lzma",
     "test_dbm",
     "test_shelve",
     "test_mailbox",
     "test_sqlite3",
     "test_zipimport",
+    "test_import",
+    "test_py_compile",
     "test_fileinput",
     "test_linecache",
     "test_shutil",
@@ -53,6 +56,7 @@ PIPE = "mkfifo"
 BYTES = "a name that is no UTF-8"
 OWN_TIME = "the time of a directory changes with what is in it"
 KNOWN = {
+    "test_import.ImportTracebackTests.test_unencodable_filename": BYTES,
     "test_mailbox.TestBabyl.test_permissions_after_flush": OTHERS_WRITE,
     "test_mailbox.TestMMDF.test_permissions_after_flush": OTHERS_WRITE,
     "test_mailbox.TestMaildir.test_reread": OWN_TIME,
@@ -60,8 +64,8 @@ KNOWN = {
     "test_os.MakedirTests.test_mode": UMASK,
     "test_os.Pep383Tests.*": BYTES,
     "test_posixpath.PosixCommonTest.test_nonascii_abspath": BYTES,
-    "test_shutil.*.test_copymode_follow_symlinks": OTHERS_WRITE,
-    "test_shutil.*.test_copytree_retains_permissions": OTHERS_WRITE,
+    "test_shutil.TestCopy.test_copymode_follow_symlinks": OTHERS_WRITE,
+    "test_shutil.TestCopyTree.test_copytree_retains_permissions": OTHERS_WRITE,
     "test_sqlite3.test_dbapi.OpenTests.test_open_undecodable_uri": BYTES,
     "test_sqlite3.test_dbapi.OpenTests.test_open_with_undecodable_path": BYTES,
     "test_tarfile.*MiscReadTest.test_extract_pathlike_name": GIVEN_AWAY,
@@ -69,7 +73,7 @@ KNOWN = {
     "test_tarfile.*StreamWriteTest.test_file_mode": UMASK,
     "test_tarfile.TestExtractionFilters.test_modes": SPECIAL_BIT,
     "test_tarfile.TestExtractionFilters.test_pipe": PIPE,
-    "test_zipimport.*.testUnencodable": BYTES,
+    "test_zipimport.*ZipImportTestCase.testUnencodable": BYTES,
     "test_zipimport.BadFileZipImportTestCase.testFileUnreadable": OTHERS_WRITE,
 }
 
