@@ -15,6 +15,7 @@ from pyvospace_ngas.client.changes import Changed
 from pyvospace_ngas.errors import NodeNotFound
 from pyvospace_ngas.fuse.binding import Kernel
 from pyvospace_ngas.fuse.chunks import Chunks
+from pyvospace_ngas.fuse.entries import Entry
 from pyvospace_ngas.fuse.files import Means
 from pyvospace_ngas.fuse.news import News
 from pyvospace_ngas.fuse.remote import Remote
@@ -50,8 +51,8 @@ class Picture:
         self.remote.start()
         self.tree = Tree(self.remote, settings)
         self.staging = Staging(folder)
-        files = Files(Means(self.remote, self.tree, self.staging, Chunks(0)))
-        self.news = News(self.remote, self.tree, Kernel(2), files, self.root)
+        self.files = Files(Means(self.remote, self.tree, self.staging, Chunks(0)))
+        self.news = News(self.remote, self.tree, Kernel(2), self.files, self.root)
 
     def listen(self) -> None:
         self.news.begin()
@@ -158,6 +159,35 @@ def test_the_echo_of_what_we_did_ourselves_is_no_news(seen: Picture) -> None:
     assert not seen.tree.changed(Changed(where, NodeType.CONTAINER, made.etag))
     assert seen.tree.changed(Changed(where, NodeType.CONTAINER, '"0-0"'))
     assert seen.asked(lambda: seen.has("own"), 1) == 1
+
+
+def test_late_word_that_a_name_has_gone_does_not_hide_what_was_made_since(seen: Picture) -> None:
+    seen.listen()
+    seen.tree.listing(seen.root)
+    wait_until(lambda: seen.asked(lambda: seen.has("missing")) == 0)
+    where = seen.root / "again"
+    seen.tree.put(where, seen.remote.create(where, NodeType.DATA, {}))
+    assert seen.tree.changed(Changed(where))
+    assert seen.has("again")
+
+
+def test_a_file_tells_what_it_is_until_the_picture_has_that(
+    seen: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, asked = seen.root / "f", time.monotonic()
+    made = seen.remote.create(where, NodeType.UNSTRUCTURED, {})
+    file = seen.files.acquire(where, made, asked, writes=True)
+    file.write(0, b"12345", file.generation)
+    put, shown = seen.tree.put, []
+
+    def watched(path: NodePath, entry: Entry, *, fresh: bool = True) -> None:
+        shown.append((file.is_dirty, file.stat().size))
+        put(path, entry, fresh=fresh)
+
+    monkeypatch.setattr(seen.tree, "put", watched)
+    file.flush()
+    assert shown == [(True, 5)]
+    assert not file.is_dirty
 
 
 def test_an_answer_that_was_overtaken_by_news_is_not_believed(site: Site, seen: Picture) -> None:

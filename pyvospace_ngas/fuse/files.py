@@ -238,19 +238,20 @@ class File:
         entry = entries.written(self.entry, size, md5, mtime)
         entry = replace(entry, properties=unwritten(self.entry))
         done: dict[str, str | None] = {}
-        while (changes := self._left_after(done, staged, entry)) is not None:
+        while (changes := self._left_after(done, path, staged, entry)) is not None:
             entry = means.remote.change(path, changes)
             done = changes
-        means.tree.put(path, entry, fresh=bool(done))
 
     def _left_after(
-        self, done: Mapping[str, str | None], staged: Staged, entry: Entry
+        self, done: Mapping[str, str | None], path: NodePath, staged: Staged, entry: Entry
     ) -> dict[str, str | None] | None:
         """Return the properties to set, with those that came meanwhile; ``None`` once all are."""
         with self._brief:
             changes = self._changes()
             if changes != done:
                 return changes
+            # Before the file is clean: then nobody asks it any more what it is.
+            self._means.tree.put(path, entry, fresh=bool(done))
             self.entry, self._pending = entry, {}
             self.is_dirty = self.is_promised = self._is_noted = False
             self._means.staging.disown(staged)

@@ -225,7 +225,7 @@ class Mount:
                 tree.forget(destination)
                 raise
             self.files.move(source, destination)
-        tree.move(source, destination, moved)
+            tree.move(source, destination, moved)
         return 0
 
     @operation

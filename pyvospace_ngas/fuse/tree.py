@@ -141,8 +141,6 @@ class Tree:
         if news.type is NodeType.CONTAINER or not (news.type or was_file):
             self._forget_below(path)
         if directory is not None:
-            if news.type is None:
-                directory.names.pop(path.name, None)
             _doubt(directory, path.name, exists=news.type is not None)
         return True
 
@@ -268,11 +266,14 @@ class Tree:
 
 
 def _doubt(directory: _Directory, name: str, *, exists: bool) -> None:
-    """Take in that something happened to a name of which we may know something older."""
+    """Take in that something happened to a name of which we may know something older.
+
+    Or something newer: what is told is how it was a moment ago.
+    """
     known = directory.names.get(name)
     if known is None and exists:
         directory.listed = min(directory.listed, _ONCE)
-    elif known is not None and known.at != _OWN:
+    elif known is not None and (known.at != _OWN or not exists):
         known.at = _STALE
 
 
