@@ -209,9 +209,9 @@ class Content:
         block = self._chunks.get(key)
         if block is None:
             block = self._chunks.new(stop - start)
-            span = Span(start, [memoryview(block.data)], lambda _: None)
+            # Who still fills the memory keeps the block by this, however the reader ends.
+            span = Span(start, [memoryview(block.data)], lambda _: self._chunks.put(key, block))
             self._remote.spawn(self._fill(span)).result()
-            self._chunks.put(key, block)
         return block.copy(offset - start, into)
 
     async def _fill(self, span: Span) -> None:
