@@ -44,8 +44,22 @@ async def known(one: Connection) -> Connection:
         await make(one, name, NodeType.CONTAINER)
     await make(one, "/a/b/c")
     assert await names(one, "/a/b/c") == ["", "a", "b", "c"]
+    assert await names(one, "/a/b/c") == ["", "a", "b", "c"]
     assert paths.remembered(one, path("/a/b"))
     return one
+
+
+async def test_a_container_is_known_once_something_was_made_in_it(one: Connection) -> None:
+    await make(one, "/a", NodeType.CONTAINER)
+    assert not paths.remembered(one, path("/a"))
+    await make(one, "/a/b")
+    way = paths.remembered(one, path("/a"))
+    assert [node.name for node in way] == ["", "a"]
+    below = path("/a/c")
+    settings = Settings({}, None, None, None)
+    made = await nodes.insert_below(one, way, below, NodeType.CONTAINER, "alice", settings)
+    assert made is not None
+    assert await names(one, "/a/c") == ["", "a", "c"]
 
 
 async def make(

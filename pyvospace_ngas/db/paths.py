@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from pyvospace_ngas.db import servers
 from pyvospace_ngas.db.connect import Connection
 from pyvospace_ngas.db.rows import WIDTH, busy, columns, node
-from pyvospace_ngas.model.node import ROOT_ID, Node
+from pyvospace_ngas.model.node import ROOT_ID, Node, NodeType
 from pyvospace_ngas.model.uri import NodePath
 
 _REMEMBERED: Final = 128  # containers of one connection,
@@ -107,7 +107,9 @@ async def resolve(db: Connection, path: NodePath) -> list[Node]:
     if is_straight(path):
         row = await db.fetchrow(_resolve(len(path.parts)), *path.parts)
         if row is not None and (way := _known(db, path, row[WIDTH:])):
-            return [*way, node(row)]
+            chain = [*way, node(row)]
+            _keep(db, path, chain)
+            return chain
     return await _read(db, path)
 
 
@@ -135,10 +137,17 @@ def _known(db: Connection, path: NodePath, now: Stamp) -> Sequence[Node]:
 async def _read(db: Connection, path: NodePath) -> list[Node]:
     # asyncpg takes longer over an array than over a text.
     chain = [node(row) for row in await db.fetch(_WHOLE, "/".join(path.parts))]
-    # What a transaction has changed itself may yet be undone.
-    if len(chain) == len(path.parts) + 1 and is_straight(path) and not db.is_in_transaction():
-        _memory(db).keep(path.parts[:-1], chain[:-1])
+    if len(chain) == len(path.parts) + 1 <= _FAR:
+        _keep(db, path, chain)
+        if len(chain) > 1:
+            _keep(db, path.parent, chain[:-1])
     return chain
+
+
+def _keep(db: Connection, path: NodePath, chain: Sequence[Node]) -> None:
+    # What a transaction has changed itself may yet be undone.
+    if chain[-1].type is NodeType.CONTAINER and not db.is_in_transaction():
+        _memory(db).keep(path.parts, chain)
 
 
 def _memory(db: Connection) -> _Memory:
