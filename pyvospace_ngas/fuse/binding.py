@@ -124,14 +124,14 @@ def _lean(binding: ModuleType) -> Any:
     """Return the binding's FUSE without what costs most where it is asked for most.
 
     Bytes are read into the kernel's request, where both bindings want an object of its own to copy
-    from. Attributes that we have none of, ``ls -l`` asks for two of each name: no decoding, and no
-    exceptions, for these.
+    from. Attributes that we keep none of, a program may ask for by each name: no decoding, and no
+    exceptions, for these. ``ls -l`` asks for two, and for no more once it is told of no support.
     """
 
     class Lean(binding.FUSE):  # type: ignore[misc, name-defined]
         def getxattr(self, path: bytes, name: bytes, value: Any, size: int, *args: Any) -> int:
             if not name.startswith(_ATTRIBUTES):
-                return -errno.ENODATA
+                return -errno.EOPNOTSUPP
             return int(super().getxattr(path, name, value, size, *args))
 
         def read(self, _path: bytes, buf: Any, size: int, offset: int, fip: Any) -> int:

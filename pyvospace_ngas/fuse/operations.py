@@ -283,8 +283,6 @@ class Mount:
     def getxattr(self, path: str, name: str, _position: int = 0) -> bytes:
         if path == "/" and name == STATUS:
             return self._status()
-        if not name.startswith("user."):
-            raise OSError(errno.ENODATA, name)
         own = self._means.remote.words
         value = self._entry(self._path(path)).properties.get(xattrs.uri(name, own))
         if value is None:

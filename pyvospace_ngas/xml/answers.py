@@ -14,7 +14,7 @@ from pyvospace_ngas.model.node import NodeType
 from pyvospace_ngas.model.transfer import Transfer
 from pyvospace_ngas.model.uri import NodePath, parse_path
 from pyvospace_ngas.xml.escaping import UWS, XLINK
-from pyvospace_ngas.xml.nodes import node_type, properties_of, read_properties
+from pyvospace_ngas.xml.nodes import described, node_type
 from pyvospace_ngas.xml.parsing import boolean, content, is_nil, parse, vos
 from pyvospace_ngas.xml.transfers import transfer_of
 from pyvospace_ngas.xml.vosi import VOSI_CAPABILITIES
@@ -24,6 +24,7 @@ MOST_MARKUP: Final = 10_000_000
 _HREF: Final = f"{{{XLINK}}}href"
 _NODES: Final = vos("nodes")
 _NODE: Final = vos("node")
+_TARGET: Final = vos("target")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,18 +135,15 @@ def read_capabilities(body: bytes) -> dict[str, str]:
 
 def _node(element: etree._Element) -> NodeDocument:
     uri = element.get("uri", "")
-    found = read_properties(element)
-    target = element.find(vos("target"))
+    found, fixed = described(element)
+    type_ = node_type(element) or NodeType.NODE
+    target = element.find(_TARGET) if type_ is NodeType.LINK else None
     return NodeDocument(
         uri=uri,
         path=parse_path(f"/{_authority(uri)[1]}", uri),
-        type=node_type(element) or NodeType.NODE,
+        type=type_,
         properties={name: value for name, value in found.items() if value is not None},
-        read_only=frozenset(
-            prop.get("uri", "")
-            for prop in properties_of(element)
-            if boolean(prop.get("readOnly"), "readOnly")
-        ),
+        read_only=fixed,
         target=None if target is None else content(target).strip(),
         busy=boolean(element.get("busy"), "busy"),
         children=tuple(

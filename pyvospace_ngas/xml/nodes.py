@@ -1,6 +1,6 @@
 """Node documents, both ways: a client's template in, nodes and listings out."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -12,11 +12,12 @@ from pyvospace_ngas.model.node import BY_NAME, Detail, Node, NodeTemplate, NodeT
 from pyvospace_ngas.model.properties import shown
 from pyvospace_ngas.model.uri import NodePath, Space, encode_name
 from pyvospace_ngas.xml.escaping import VOS, XSI, attribute, text
-from pyvospace_ngas.xml.parsing import content, is_nil, parse, qname, vos
+from pyvospace_ngas.xml.parsing import NIL, boolean, content, parse, qname, vos
 
 _TYPE: Final = f"{{{XSI}}}type"
 _PROPERTIES: Final = vos("properties")
 _PROPERTY: Final = vos("property")
+_READ_ONLY: Final = "readOnly"
 _ROOT: Final = f'xmlns:vos="{VOS}" xmlns:xsi="{XSI}" '
 _VERSION: Final = ' version="2.1"'
 # On a Node and on a LinkNode the IVOA's schema has no room for views and capabilities.
@@ -87,23 +88,31 @@ def node_type(element: etree._Element) -> NodeType | None:
 
 def read_properties(node: etree._Element) -> dict[str, str | None]:
     """Return the properties below ``node``, values exactly as written, ``None`` for a nil one."""
+    return described(node)[0]
+
+
+def described(node: etree._Element) -> tuple[dict[str, str | None], frozenset[str]]:
+    """Return `read_properties`, and those of them that only the service can set.
+
+    A listing has this to do for each of its children: an attribute is looked at once.
+    """
     found: dict[str, str | None] = {}
-    for element in properties_of(node):
-        uri = element.get("uri")
-        if not uri:
-            raise InvalidArgument("a property has no uri")
-        if uri in found:
-            raise InvalidArgument(
-                f"{uri[:200]} is given twice; several values stand in one element"
-            )
-        found[uri] = None if is_nil(element) else content(element)
-    return found
-
-
-def properties_of(node: etree._Element) -> Iterator[etree._Element]:
-    """Return the elements of the properties below ``node``."""
+    fixed = []
     for properties in node.iterchildren(_PROPERTIES):
-        yield from properties.iterchildren(_PROPERTY)
+        for element in properties.iterchildren(_PROPERTY):
+            said = dict(element.items())
+            uri = said.get("uri")
+            if not uri:
+                raise InvalidArgument("a property has no uri")
+            if uri in found:
+                raise InvalidArgument(
+                    f"{uri[:200]} is given twice; several values stand in one element"
+                )
+            nil = NIL in said and boolean(said[NIL], "xsi:nil")
+            found[uri] = None if nil else content(element)
+            if _READ_ONLY in said and boolean(said[_READ_ONLY], _READ_ONLY):
+                fixed.append(uri)
+    return found, frozenset(fixed)
 
 
 def node_start(node: Node, path: NodePath, space: Space, detail: Detail) -> str:

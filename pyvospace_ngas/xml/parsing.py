@@ -23,7 +23,7 @@ _PARSER: Final = etree.XMLParser(
     remove_pis=True,
 )
 _TOO_DEEP: Final = etree.XPath(f"boolean(/{'/'.join('*' * (DEEPEST + 1))})")
-_NIL: Final = f"{{{XSI}}}nil"
+NIL: Final = f"{{{XSI}}}nil"
 _DECLARED: Final = re.compile(
     rb"""\s*<\?xml[^>]{0,100}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})"""
 )
@@ -79,7 +79,7 @@ def content(element: etree._Element) -> str:
 
 def is_nil(element: etree._Element) -> bool:
     """Tell whether ``element`` says ``xsi:nil``."""
-    return boolean(element.get(_NIL), "xsi:nil")
+    return boolean(element.get(NIL), "xsi:nil")
 
 
 def boolean(value: str | None, name: str) -> bool:
