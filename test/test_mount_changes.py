@@ -3,7 +3,7 @@
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import mount_support
@@ -24,6 +24,7 @@ from pyvospace_ngas.fuse.staging import Staging
 from pyvospace_ngas.fuse.table import Files
 from pyvospace_ngas.fuse.tree import Tree
 from pyvospace_ngas.fuse.trust import Trust
+from pyvospace_ngas.fuse.walks import Walks
 from pyvospace_ngas.model.node import NodeType
 from pyvospace_ngas.model.uri import NodePath
 
@@ -148,6 +149,43 @@ def test_what_others_do_is_heard(site: Site, seen: Picture) -> None:
     wait_until(lambda: not seen.has("d", "f"))
     site.run(alice.delete(f"/nodes{path}"))  # the mounted container itself
     wait_until(lambda: not seen.has("e"))
+
+
+def test_who_goes_through_directories_finds_the_next_ones_listed(
+    site: Site, seen: Picture
+) -> None:
+    for name in "abcdefghijkl":
+        make(site, f"{seen.path}/{name}", "ContainerNode")
+        make(site, f"{seen.path}/{name}/f")
+    seen.listen()
+    walks = Walks(seen.tree)
+
+    def enter(*parts: str) -> Mapping[str, Entry]:
+        path = NodePath((*seen.root.parts, *parts))
+        listing = seen.tree.listing(path)
+        walks.opened(path, listing)
+        return listing
+
+    def asks(expected: int, look: Callable[[], object]) -> None:
+        before = seen.remote.requests
+        look()
+        wait_until(lambda: seen.remote.requests >= before + expected)
+        time.sleep(0.2)
+        assert seen.remote.requests == before + expected
+
+    try:
+        asks(1, enter)
+        asks(1, lambda: enter("a"))
+        asks(3, lambda: enter("b"))  # and the two after it
+        asks(1, lambda: enter("c"))
+        make(site, f"{seen.path}/d/new")
+        wait_until(lambda: set(enter("d")) == {"f", "new"})
+        time.sleep(0.2)
+        asks(1, lambda: enter("j"))  # far from where it was
+        asks(0, lambda: enter("e"))  # back
+        assert all(set(enter(name)) >= {"f"} for name in "abcdefghijkl")
+    finally:
+        walks.end()
 
 
 def test_the_echo_of_what_we_did_ourselves_is_no_news(seen: Picture) -> None:

@@ -128,7 +128,11 @@ def test_what_cannot_be_is_refused_and_not_pretended(m: Mounted) -> None:
             lambda: os.chown(m / "f", 12345, -1),
             lambda: os.setxattr(m / "f", f"user.ivo.{CORE}length", b"7"),
         ],
-        errno.EOPNOTSUPP: [lambda: os.setxattr(m / "f", "trusted.x", b"1")],
+        errno.EOPNOTSUPP: [
+            lambda: os.setxattr(m / "f", "trusted.x", b"1"),
+            lambda: os.getxattr(m / "f", "system.posix_acl_access"),
+            lambda: os.getxattr(m / "f", "security.selinux"),
+        ],
         errno.ENAMETOOLONG: [(m / ("x" * 256)).touch],
         errno.EILSEQ: [(m / os.fsdecode(b"\xff")).mkdir],
         errno.EINVAL: [(m / "bell\a").touch, (m / ".auto").mkdir],

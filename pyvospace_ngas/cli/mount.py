@@ -14,6 +14,7 @@ from typing import Final
 
 from pyvospace_ngas import config
 from pyvospace_ngas.cli import mount_options
+from pyvospace_ngas.cli.collector import spare_what_stays
 from pyvospace_ngas.cli.mount_options import BadOption
 from pyvospace_ngas.errors import VOSpaceError
 from pyvospace_ngas.fuse import binding, session
@@ -82,6 +83,7 @@ def _mount(args: argparse.Namespace) -> int:
 
 
 def _serve(given: mount_options.Given, ready: Callable[[], None]) -> int:
+    spare_what_stays()
     try:
         all_sent = session.serve(given.settings, given.options, given.libfuse, ready)
     except RuntimeError as error:  # all that the bindings tell

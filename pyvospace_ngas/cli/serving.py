@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import errno
-import gc
 import logging
 import signal
 import socket
@@ -18,6 +17,7 @@ import asyncpg
 from aiohttp import web
 
 from pyvospace_ngas import config
+from pyvospace_ngas.cli.collector import spare_what_stays
 from pyvospace_ngas.config import Config, ConfigError, Listener
 from pyvospace_ngas.db.migrate import SchemaTooNew
 from pyvospace_ngas.errors import VOSpaceError
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 FINISH_SECONDS: Final = 10.0  # for requests under way when the server is told to stop
 BACKLOG: Final = 1024
-YOUNG_OBJECTS: Final = 20_000  # a few MiB, before Python looks for garbage among them
 _NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
@@ -184,7 +183,7 @@ async def serve(
     try:
         if await _finishes_before(stop, runner.setup()):
             await _open(runner, sockets, context, section)
-            _spare_what_stays()
+            spare_what_stays()
             log.info("ready at %s", listener.public_url)
             await stop.wait()
             log.info("stopping")
@@ -192,13 +191,6 @@ async def serve(
         await runner.cleanup()
         for bound in sockets:
             bound.close()
-
-
-def _spare_what_stays() -> None:
-    """Keep Python from looking for garbage in what was made at start: 5 % of a small request."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, 20, 100)
 
 
 async def _open(

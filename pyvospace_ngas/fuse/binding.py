@@ -14,6 +14,9 @@ from types import ModuleType
 from typing import Any, Final
 
 ENCODING: Final = "utf8-fuse"  # names are bytes: what is no UTF-8 survives the way there and back
+_NAMES: Final = ("utf-8", "surrogateescape")  # the same, without a codec of our own
+_TIMES: Final = frozenset({"st_atime", "st_mtime", "st_ctime"})
+_SECOND: Final = 10**9
 _LIBRARY: Final = {2: "fuse", 3: "fuse3"}
 _NEEDED: Final = "fuse_loop_cfg_create"  # of libfuse 3.12, the oldest that is known to do
 _IDLE: Final = 10  # threads that wait for requests
@@ -162,17 +165,28 @@ def _with_readdirplus(mfusepy: ModuleType) -> Any:
         def readdir_fuse_3(
             self, _path: bytes, buf: Any, filler: Any, offset: int, fip: Any, flags: int
         ) -> int:
+            # With an offset of 0 libfuse ignores that the attributes are all there.
+            plus = _FILL_DIR_PLUS if flags & 1 else 0
+            status = mfusepy.c_stat()  # libfuse copies it
+            reference = ctypes.byref(status)
             listed = self.operations.listed(fip.contents.fh)
             for number, (name, attrs) in enumerate(listed[offset:], offset + 1):
-                status = mfusepy.c_stat()
-                mfusepy.set_st_attrs(status, attrs, use_ns=True)
-                # With an offset of 0 libfuse ignores that the attributes are all there.
-                plus = _FILL_DIR_PLUS if flags & 1 else 0
-                if filler(buf, name.encode(self.encoding, self.errors), status, number, plus):
+                _describe(status, attrs)
+                if filler(buf, name.encode(*_NAMES), reference, number, plus):
                     break
             return 0
 
     return Plus
+
+
+def _describe(status: Any, attrs: Mapping[str, int]) -> None:
+    """Fill in a ``struct stat``, of which every one has the same fields or none but the mode."""
+    for key, value in attrs.items():
+        if key in _TIMES:
+            moment = getattr(status, key + "spec")
+            moment.tv_sec, moment.tv_nsec = divmod(value, _SECOND)
+        else:
+            setattr(status, key, value)
 
 
 class Kernel:
@@ -199,7 +213,7 @@ class Kernel:
         """
         with self._lock:
             if self._drop is not None:
-                self._drop(path.encode("utf-8", "surrogateescape"))
+                self._drop(path.encode(*_NAMES))
 
 
 def _codec(name: str) -> codecs.CodecInfo | None:

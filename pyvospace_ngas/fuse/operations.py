@@ -24,6 +24,7 @@ from pyvospace_ngas.fuse.errnos import operation
 from pyvospace_ngas.fuse.files import File, Means
 from pyvospace_ngas.fuse.settings import Settings
 from pyvospace_ngas.fuse.table import Files
+from pyvospace_ngas.fuse.walks import Walks
 from pyvospace_ngas.model import standard
 from pyvospace_ngas.model.node import NodeType
 from pyvospace_ngas.model.uri import LONGEST_NAME, RESERVED, NodePath, check_name
@@ -78,6 +79,7 @@ class Mount:
         self._status = status
         self._begin, self._end = begin, end
         self.files = Files(means, later=settings.writeback)
+        self._walks = Walks(means.tree)
         self._handles: dict[int, Handle] = {}
         self._listings: dict[int, Sequence[tuple[str, dict[str, int]]]] = {}
         self._numbers = itertools.count(1)
@@ -95,6 +97,7 @@ class Mount:
 
     def destroy(self, _path: str) -> None:
         """End after the last operation."""
+        self._walks.end()
         if self._end is not None:
             self._end()
 
@@ -130,6 +133,7 @@ class Mount:
     def opendir(self, path: str) -> int:
         where = self._path(path)
         listing = self._means.tree.listing(where)
+        self._walks.opened(where, listing)
         shown = [(".", {"st_mode": stat.S_IFDIR}), ("..", {"st_mode": stat.S_IFDIR})]
         open_ = {file.path: file for file in self.files.below(where)}
         for name, entry in listing.items():

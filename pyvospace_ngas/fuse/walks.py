@@ -1,0 +1,89 @@
+"""Listings before they are asked for, for programs that go through directories in turn.
+
+As with a file that is read in order: the server lists the next ones while a program and the mount
+are busy with this one. A walk costs no more requests by that, only less waiting.
+"""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from pyvospace_ngas.fuse.entries import Entry, Kind
+from pyvospace_ngas.fuse.tree import Tree
+from pyvospace_ngas.model.uri import NodePath
+
+log = logging.getLogger(__name__)
+
+_AHEAD: Final = 2  # directories that are listed before they are asked for
+_NEAR: Final = 4  # steps forward that count as the next: programs sort in ways of their own
+_TURN: Final = 2.0  # seconds from one to the next, beyond which nobody walks
+_WALKS: Final = 64  # directories through which somebody may walk, one below the other
+_NOWHERE: Final = -1 - _NEAR  # the first directory that is opened is not yet a walk
+
+
+@dataclass(slots=True)
+class _Walk:
+    """The directories of a directory, and how far somebody came, and we."""
+
+    names: list[str]
+    numbers: Mapping[str, int]
+    at: float = 0.0
+    last: int = _NOWHERE
+    done: int = -1
+
+
+class Walks:
+    """Sees directories being opened. Only where the server tells what changes meanwhile."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._lock = threading.Lock()
+        self._walks: OrderedDict[NodePath, _Walk] = OrderedDict()  # the latest is the last
+        self._threads = ThreadPoolExecutor(_AHEAD, "ahead")
+
+    def opened(self, path: NodePath, listing: Mapping[str, Entry]) -> None:
+        """Take in that a directory was opened, and what is in it."""
+        names = [name for name, entry in listing.items() if entry.kind is Kind.DIRECTORY]
+        with self._lock:
+            self._walks.pop(path, None)
+            if len(names) > _AHEAD:
+                numbers = {name: number for number, name in enumerate(names)}
+                self._walks[path] = _Walk(names, numbers)
+                if len(self._walks) > _WALKS:
+                    self._walks.popitem(last=False)
+            ahead = self._next(path) if path.parts and self._tree.is_told else []
+        for each in ahead:
+            self._threads.submit(self._list, each)
+
+    def end(self) -> None:
+        """List no more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _next(self, path: NodePath) -> list[NodePath]:
+        """Return what is to be listed now that somebody is at ``path``."""
+        parent = path.parent
+        walk = self._walks.get(parent)
+        number = None if walk is None else walk.numbers.get(path.name)
+        if walk is None or number is None:
+            return []
+        self._walks.move_to_end(parent)
+        now, step = time.monotonic(), number - walk.last
+        walks = 0 < step <= _NEAR and now - walk.at < _TURN
+        walk.at, walk.last = now, number
+        if not walks:
+            walk.done = number
+            return []
+        begin, end = max(walk.done, number) + 1, number + 1 + _AHEAD
+        walk.done = max(walk.done, end - 1)
+        return [parent / name for name in walk.names[begin:end]]
+
+    def _list(self, path: NodePath) -> None:
+        try:
+            self._tree.listing(path)
+        except Exception as error:  # noqa: BLE001  who asks for it is told
+            log.debug("%s was not listed ahead: %s", path, error)
