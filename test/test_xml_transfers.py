@@ -8,7 +8,7 @@ from validation import EXAMPLES, valid
 from pyvospace_ngas.errors import InvalidArgument
 from pyvospace_ngas.model.transfer import Direction, Protocol, Transfer, View
 from pyvospace_ngas.xml.escaping import VOS
-from pyvospace_ngas.xml.transfers import as_sent, read_transfer, write_transfer
+from pyvospace_ngas.xml.transfers import read_and_keep, read_transfer, write_transfer
 
 FULL = Transfer(
     target="vos://example.org~space/d/a&b.fits",
@@ -79,7 +79,8 @@ def test_without_protocols_the_answer_says_that_it_failed() -> None:
 def test_a_job_keeps_the_document_without_its_declaration() -> None:
     document = write_transfer(FULL, FULL.protocols)
     sent = f"<?xml version='1.0' encoding='utf-8'?><?pi x?><!-- c -->\n{document}\n".encode()
-    kept = as_sent(sent)
+    read, kept = read_and_keep(sent)
+    assert read == FULL
     assert kept.startswith("<vos:transfer ")
     assert kept.endswith("</vos:transfer>")
     assert read_transfer(kept.encode()) == FULL

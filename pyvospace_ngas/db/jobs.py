@@ -1,6 +1,6 @@
 """Every query on UWS jobs. Phases move by one compare-and-set statement each."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -28,8 +28,15 @@ _COLUMNS: Final = (
 )
 
 
-async def insert(db: Connection, job: Job, *, hasty: bool = False) -> Job:
-    """Store a new job; the database's clock says when it was made.
+async def insert(
+    db: Connection,
+    job: Job,
+    *,
+    hasty: bool = False,
+    executor: str | None = None,
+    lease: float | None = None,
+) -> Job:
+    """Store a new job; the database's clock says when it was made, and begun by an ``executor``.
 
     A ``hasty`` one is for who runs it at once, and is told nothing before that.
     """
@@ -37,8 +44,11 @@ async def insert(db: Connection, job: Job, *, hasty: bool = False) -> Job:
         f"""
         with waits as ({HASTY if hasty else "select 1"})
         insert into job (id, kind, owner, run_id, phase, document, duration, destruction, size,
-                         detail)
-             select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 from waits returning {_COLUMNS}
+                         detail, executor, started, lease)
+             select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+                    case when $11::text is not null then clock_timestamp() end,
+                    now() + make_interval(secs => $12)
+               from waits returning {_COLUMNS}
         """,
         job.id,
         job.kind,
@@ -50,6 +60,8 @@ async def insert(db: Connection, job: Job, *, hasty: bool = False) -> Job:
         job.destruction,
         job.size,
         _given(job),
+        executor,
+        lease,
     )
     assert row is not None  # noqa: S101 - an insert without a condition returns its row
     return _job(row)
@@ -101,39 +113,39 @@ async def listed(db: Connection, owner: str | None, wanted: JobFilter) -> list[J
     return jobs if wanted.last else jobs[::-1]
 
 
-async def advance(db: Connection, job_id: str, event: Event) -> bool:
-    """Move a job on by ``event`` if its phase allows it; say whether it did."""
+async def advance(
+    db: Connection, job_id: str, event: Event, detail: Mapping[str, object] | None = None
+) -> bool:
+    """Move a job on by ``event`` if its phase allows it, with more ``detail``; say if it did."""
     moves = {phase: steps[event] for phase, steps in TRANSITIONS.items() if event in steps}
     target = next(iter(moves.values()))
     done = await db.execute(
         """
         update job set phase = $3,
                started = case when $3 = 'EXECUTING' then clock_timestamp() else started end,
-               ended = case when $4 then clock_timestamp() else ended end
+               ended = case when $4 then clock_timestamp() else ended end,
+               detail = detail || $5
          where id = $1 and phase = any($2)
         """,
         job_id,
         list(moves),
         target,
         not TRANSITIONS[target],
+        dict(detail or {}),
     )
     return bool(done == "UPDATE 1")
 
 
-async def finish(db: Connection, job_id: str) -> bool:
-    """EXECUTING becomes COMPLETED; ``False`` when the job was in another phase."""
-    return await advance(db, job_id, Event.FINISH)
+async def finish(db: Connection, job_id: str, results: Sequence[tuple[str, str]] = ()) -> bool:
+    """EXECUTING becomes COMPLETED, with results; ``False`` when the job was in another phase."""
+    found = {"results": [list(result) for result in results]} if results else {}
+    return await advance(db, job_id, Event.FINISH, found)
 
 
 async def fail(db: Connection, job_id: str, failure: Failure) -> bool:
     """End a job in ERROR; ``False`` when it was over already."""
-    if not await advance(db, job_id, Event.FAIL):
-        return False
     words = {"name": failure.name, "message": failure.message, "detail": failure.detail}
-    await db.execute(
-        "update job set detail = detail || $2 where id = $1", job_id, {"failure": words}
-    )
-    return True
+    return await advance(db, job_id, Event.FAIL, {"failure": words})
 
 
 async def negotiated(
@@ -225,12 +237,6 @@ async def is_executed_by(db: Connection, job_id: str, executor: str) -> bool:
     return found
 
 
-async def set_results(db: Connection, job_id: str, results: Sequence[tuple[str, str]]) -> None:
-    """Store the results of a job, in order."""
-    words = {"results": [list(result) for result in results]}
-    await db.execute("update job set detail = detail || $2 where id = $1", job_id, words)
-
-
 async def set_duration(db: Connection, job_id: str, seconds: int) -> None:
     """Store how long the job may execute."""
     await db.execute("update job set duration = $2 where id = $1", job_id, seconds)
@@ -271,22 +277,6 @@ async def claim(db: Connection, kinds: Iterable[Kind], executor: str, lease: flo
         lease,
     )
     return None if row is None else _job(row)
-
-
-async def take(db: Connection, job_id: str, executor: str, lease: float) -> bool:
-    """Start the new job ``job_id``; ``False`` when somebody did so, or ended it."""
-    done = await db.execute(
-        f"""
-        with hasty as ({HASTY})
-        update job set phase = 'EXECUTING', started = clock_timestamp(), executor = $2,
-               lease = now() + make_interval(secs => $3)
-          from hasty where id = $1 and phase = 'PENDING'
-        """,
-        job_id,
-        executor,
-        lease,
-    )
-    return bool(done == "UPDATE 1")
 
 
 async def renew(db: Connection, job_id: str, executor: str, lease: float) -> bool:

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import uuid
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -12,13 +11,22 @@ from pyvospace_ngas.db.connect import Connection, Database
 from pyvospace_ngas.errors import InternalFault, ServiceUnavailable, VOSpaceError
 from pyvospace_ngas.model.access import Identity
 from pyvospace_ngas.model.condition import condition
-from pyvospace_ngas.model.job import RECURSIVE, THIRD_PARTY, Event, Failure, Job, Kind, advance
+from pyvospace_ngas.model.job import (
+    RECURSIVE,
+    THIRD_PARTY,
+    Event,
+    Failure,
+    Job,
+    Kind,
+    Phase,
+    advance,
+)
 from pyvospace_ngas.model.node import NodeTemplate
 from pyvospace_ngas.model.search import Search
 from pyvospace_ngas.model.transfer import Transfer
-from pyvospace_ngas.model.uri import Space
+from pyvospace_ngas.model.uri import NULL, Space
 from pyvospace_ngas.ops import accounts, recursive, relocation, searches, transfers
-from pyvospace_ngas.ops.jobs import refuse
+from pyvospace_ngas.ops.jobs import get, refuse
 from pyvospace_ngas.ops.transfers import Offer
 
 log = logging.getLogger(__name__)
@@ -50,10 +58,11 @@ class Running:
         return self.offer.space
 
 
-async def run(running: Running, who: Identity, job: Job) -> None:
+async def run(running: Running, who: Identity, job: Job, transfer: Transfer | None = None) -> None:
     """Start a job. Transfers are negotiated before this returns; what a server does is queued.
 
-    A refusal ends the job in ERROR and is not raised; `IllegalTransition` is.
+    A refusal ends the job in ERROR and is not raised; `IllegalTransition` is. ``transfer`` is what
+    the job's document says, for who has read it.
     """
     who = replace(who, scope=job.scope)  # which `get` has found to be no wider
     advance(job.phase, Event.RUN)
@@ -63,7 +72,7 @@ async def run(running: Running, who: Identity, job: Job) -> None:
                 await refuse(db, job.id, Event.RUN)
         return
     try:
-        transfer = running.read(job.document)
+        transfer = transfer or running.read(job.document)
         async with running.database.transaction() as db:
             if not await jobs.advance(db, job.id, Event.RUN):
                 await refuse(db, job.id, Event.RUN)
@@ -78,23 +87,22 @@ async def run(running: Running, who: Identity, job: Job) -> None:
             raise
 
 
-async def execute(running: Running, who: Identity, job: Job) -> None:
+async def execute(running: Running, who: Identity, job: Job, transfer: Transfer) -> None:
     """Do what a move or copy says, now; the job ends in the transaction that changes the tree."""
-    transfer = running.read(job.document)
-    refusing = await running.refusing() if job.kind is Kind.MOVE else ()
     try:
         overwriting = transfers.overwrites(transfer, running.space)
         overwrite = condition(job.if_match, job.if_none_match) if overwriting else None
         exact = transfers.is_exact(transfer, running.space)
         source = running.space.parse(transfer.target)
         aim = relocation.Aim(running.space.parse(transfer.direction), overwrite, exact)
+        deletes = job.kind is Kind.MOVE and aim.path.name == NULL
+        refusing = await running.refusing() if deletes else ()
         async with running.database.transaction() as db:
             if job.kind is Kind.MOVE:
                 path = await relocation.move(db, who, source, aim, running.delete_limit, refusing)
             else:
                 path = await relocation.copy(db, who, source, aim)
-            await jobs.set_results(db, job.id, [("destination", running.space.uri(path))])
-            await _finish(db, job.id)
+            await _finish(db, job.id, [("destination", running.space.uri(path))])
     except _Aborted:
         log.info("the job %s was aborted; nothing of it was kept", job.id)
     except ServiceUnavailable:
@@ -107,24 +115,35 @@ class _Aborted(Exception):
     """The job was ended by its owner while it was executed."""
 
 
-async def _finish(db: Connection, job_id: str) -> None:
-    if not await jobs.finish(db, job_id):
+async def _finish(db: Connection, job_id: str, results: Sequence[tuple[str, str]]) -> None:
+    if not await jobs.finish(db, job_id, results):
         raise _Aborted
 
 
-async def run_now(running: Running, who: Identity, job: Job) -> None:
-    """Run a job to where its client can go on: what a synchronous transfer asks for."""
-    if job.kind not in EXECUTED_HERE:
-        await run(running, who, job)
-        return
-    # If this server dies a worker takes over, as with any other job.
-    executor = f"request:{uuid.uuid4().hex}"
+async def run_now(running: Running, who: Identity, job: Job, transfer: Transfer) -> Job:
+    """Store and run a new job to where its client can go on; return it as it is then.
+
+    That is what a synchronous transfer asks for.
+    """
+    if job.kind in EXECUTED_HERE:
+        await _execute_now(running, who, job, transfer)
+    else:
+        async with running.database.acquire() as db:
+            job = await jobs.insert(db, job, hasty=True)
+        await run(running, who, job, transfer)
     async with running.database.acquire() as db:
-        if not await jobs.take(db, job.id, executor, LEASE):
-            await refuse(db, job.id, Event.RUN)
+        return await get(db, who, job.id)
+
+
+async def _execute_now(running: Running, who: Identity, job: Job, transfer: Transfer) -> None:
+    # If this server dies a worker takes over, as with any other job.
+    executor = f"request:{job.id}"
+    async with running.database.acquire() as db:
+        begun = replace(job, phase=Phase.EXECUTING)
+        await jobs.insert(db, begun, hasty=True, executor=executor, lease=LEASE)
     keeping = asyncio.create_task(_keep(running, job.id, executor), name=f"lease-{job.id}")
     try:
-        await execute(running, who, job)
+        await execute(running, who, job, transfer)
     except ServiceUnavailable as error:
         await _end_in_error(running, job.id, error)  # its client is told, and may ask again
         raise
@@ -185,7 +204,7 @@ async def _execute_for_owner(running: Running, job: Job, executor: str) -> None:
         elif job.kind is Kind.SEARCH:
             await _execute_search(running, who, job)
         else:
-            await execute(running, who, job)
+            await execute(running, who, job, running.read(job.document))
     except ServiceUnavailable:
         raise
     except Exception:

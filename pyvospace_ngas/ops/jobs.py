@@ -38,8 +38,7 @@ LEFT_AFTER: Final = 3600.0  # seconds that a client has to go on with a new file
 ABANDONED_AFTER: Final = 10.0  # seconds that a push has between finding a node and its job
 
 
-async def create(
-    db: Connection,
+def new(
     who: Identity,
     transfer: Transfer,
     document: str,
@@ -47,32 +46,31 @@ async def create(
     space: Space,
     if_match: str | None = None,
     if_none_match: str | None = None,
-    *,
-    hasty: bool = False,
 ) -> Job:
-    """Store a PENDING job for ``transfer``, whose text is ``document``.
+    """Return a PENDING job for ``transfer``, whose text is ``document``; to be stored.
 
     ``if_match`` and ``if_none_match`` say, as the header fields of these names, what a node has
-    to be to be overwritten. A ``hasty`` job is for who runs it at once.
+    to be to be overwritten.
     """
-    return await jobs.insert(
-        db,
-        Job(
-            id=uuid.uuid4().hex,
-            kind=transfers.kind_of(transfer, space),
-            owner=who.user,
-            phase=Phase.PENDING,
-            document=document,
-            created=datetime.now(UTC),
-            run_id=run_id,
-            destruction=datetime.now(UTC) + KEPT,
-            size=transfer.size,
-            if_match=if_match,
-            if_none_match=if_none_match,
-            scope=who.scope,
-        ),
-        hasty=hasty,
+    return Job(
+        id=uuid.uuid4().hex,
+        kind=transfers.kind_of(transfer, space),
+        owner=who.user,
+        phase=Phase.PENDING,
+        document=document,
+        created=datetime.now(UTC),
+        run_id=run_id,
+        destruction=datetime.now(UTC) + KEPT,
+        size=transfer.size,
+        if_match=if_match,
+        if_none_match=if_none_match,
+        scope=who.scope,
     )
+
+
+async def create(db: Connection, job: Job) -> Job:
+    """Store a `new` job, which its owner runs, or never does."""
+    return await jobs.insert(db, job)
 
 
 async def create_walk(

@@ -73,8 +73,7 @@ async def execute(task: Task) -> None:
     if walk.failed:  # clients take the mere presence of it for a failure
         results.append(("errorcount", f"final:{walk.failed}"))
     async with task.database.transaction() as db:
-        await jobs.set_results(db, task.job.id, results)
-        if not await jobs.finish(db, task.job.id):
+        if not await jobs.finish(db, task.job.id, results):
             raise Superseded
 
 

@@ -31,9 +31,13 @@ def transfer_of(root: etree._Element) -> Transfer:
     )
 
 
-def as_sent(body: bytes) -> str:
-    """Return a transfer document as a job keeps it: the client's own, without XML declaration."""
-    return etree.tostring(parse(body, "transfer"), encoding="unicode", with_tail=False)
+def read_and_keep(body: bytes) -> tuple[Transfer, str]:
+    """Return what a transfer document asks for, and the document as a job keeps it.
+
+    That is the client's own, without XML declaration.
+    """
+    root = parse(body, "transfer")
+    return transfer_of(root), etree.tostring(root, encoding="unicode", with_tail=False)
 
 
 def write_transfer(transfer: Transfer, protocols: Sequence[Protocol]) -> str:
@@ -56,7 +60,7 @@ def write_transfer(transfer: Transfer, protocols: Sequence[Protocol]) -> str:
 
 
 def _only(root: etree._Element, name: str) -> etree._Element | None:
-    found = root.findall(vos(name))
+    found = list(root.iterchildren(vos(name)))
     if len(found) > 1:
         raise InvalidArgument(f"a transfer has one {name}")
     return found[0] if found else None

@@ -15,7 +15,7 @@ from pyvospace_ngas.model.uri import is_uri
 from pyvospace_ngas.ops import executing, jobs, transfers
 from pyvospace_ngas.space.parameters import Parameters, one, parameters, required
 from pyvospace_ngas.space.running import ENDPOINT_KEY, RUNNING, base_url, see_other, xml
-from pyvospace_ngas.xml.transfers import as_sent, read_transfer, write_transfer
+from pyvospace_ngas.xml.transfers import read_and_keep, write_transfer
 
 _BY_PARAMETERS: Final = (Direction.PUSH_TO, Direction.PULL_FROM)
 REDIRECT: Final = "redirect"
@@ -34,10 +34,11 @@ async def create_job(request: web.Request) -> web.Response:
     wanted = one(given, "PHASE")
     if wanted is not None and wanted.upper() != "RUN":
         raise InvalidArgument(f"PHASE {wanted[:40]!r}: a new job can only be told RUN")
-    transfer = read_transfer(body)
-    job = await _store(request, transfer, as_sent(body), one(given, "RUNID"))
+    transfer, document = read_and_keep(body)
+    async with request.app[DATABASE].acquire() as db:
+        job = await jobs.create(db, _new(request, transfer, document, one(given, "RUNID")))
     if wanted is not None:
-        await executing.run(request.app[RUNNING], request[IDENTITY], job)
+        await executing.run(request.app[RUNNING], request[IDENTITY], job, transfer)
     return see_other(f"{base_url(request)}/transfers/{job.id}")
 
 
@@ -45,24 +46,24 @@ async def synchronous(request: web.Request) -> web.Response:
     """/synctrans: a document is answered by 303 to its details, parameters by the details."""
     body = await request.read()
     if is_document(body):
-        transfer = read_transfer(body)
+        transfer, document = read_and_keep(body)
         if transfer.known_direction in THIRD_PARTY:  # may take hours: only as a job (A12)
             raise OperationNotSupported(f"{transfer.direction} at /synctrans; use /transfers")
-        job = await _run(request, transfer, as_sent(body), None)
+        job = await _run(request, transfer, document)
         if _REPRESENTATION in request.headers.get("Prefer", "").replace(" ", "").split(","):
-            return _represented(request, job)
+            return _represented(request, job, transfer)
         return see_other(_details_url(request, job))
     return await _by_parameters(request, parameters(request.query.items(), body))
 
 
-def _represented(request: web.Request, job: Job) -> web.Response:
+def _represented(request: web.Request, job: Job, transfer: Transfer) -> web.Response:
     """Answer with the details that a 303 leads to, or with why there are none (RFC 7240)."""
     _raise_failure(job)
     headers = {
         "Content-Location": _details_url(request, job),
         "Preference-Applied": _REPRESENTATION,
     }
-    return xml(details(request, job), headers=headers)
+    return xml(_details(request, job, transfer), headers=headers)
 
 
 async def redirect_to_bytes(
@@ -75,7 +76,10 @@ async def redirect_to_bytes(
 
 def details(request: web.Request, job: Job) -> str:
     """Return the transfer of ``job`` with its endpoints; without any when it failed."""
-    transfer = request.app[RUNNING].read(job.document)
+    return _details(request, job, request.app[RUNNING].read(job.document))
+
+
+def _details(request: web.Request, job: Job, transfer: Transfer) -> str:
     failed = job.phase is Phase.ERROR
     offered = [] if failed else transfers.endpoints(job, request.app[ENDPOINT_KEY])
     made = dict(job.results).get("target")
@@ -91,8 +95,10 @@ async def _by_parameters(request: web.Request, given: Parameters) -> web.Respons
         return await _redirect(request, transfer)
     if request.method == "HEAD":  # it must change nothing, and a negotiation is a job
         raise web.HTTPMethodNotAllowed(request.method, ["GET", "POST"])
-    job = await _run(request, transfer, write_transfer(transfer, transfer.protocols), None)
-    return xml(details(request, job), headers={"Content-Location": _details_url(request, job)})
+    job = await _run(request, transfer, write_transfer(transfer, transfer.protocols))
+    return xml(
+        _details(request, job, transfer), headers={"Content-Location": _details_url(request, job)}
+    )
 
 
 def _transfer(given: Parameters) -> Transfer:
@@ -118,8 +124,7 @@ def _transfer(given: Parameters) -> Transfer:
 
 async def _redirect(request: web.Request, transfer: Transfer) -> web.Response:
     """Negotiate a pull and send the client to its first endpoint; a failure is answered itself."""
-    document = write_transfer(transfer, transfer.protocols)
-    job = await _run(request, transfer, document, None)
+    job = await _run(request, transfer, write_transfer(transfer, transfer.protocols))
     _raise_failure(job)
     endpoint = transfers.endpoints(job, request.app[ENDPOINT_KEY])[0].endpoint
     return see_other(str(endpoint))
@@ -133,35 +138,22 @@ def _raise_failure(job: Job) -> None:
         raise errors.TransferFailed("the job was aborted")
 
 
-async def _run(request: web.Request, transfer: Transfer, document: str, run_id: str | None) -> Job:
+async def _run(request: web.Request, transfer: Transfer, document: str) -> Job:
     """Make a job, run it to where the client can go on, and return it as it is then."""
-    job = await _store(request, transfer, document, run_id, hasty=True)
-    who = request[IDENTITY]
-    await executing.run_now(request.app[RUNNING], who, job)
-    async with request.app[DATABASE].acquire() as db:
-        return await jobs.get(db, who, job.id)
+    job = _new(request, transfer, document, None)
+    return await executing.run_now(request.app[RUNNING], request[IDENTITY], job, transfer)
 
 
-async def _store(
-    request: web.Request,
-    transfer: Transfer,
-    document: str,
-    run_id: str | None,
-    *,
-    hasty: bool = False,
-) -> Job:
-    async with request.app[DATABASE].acquire() as db:
-        return await jobs.create(
-            db,
-            request[IDENTITY],
-            transfer,
-            document,
-            run_id,
-            request.app[SPACE],
-            request.headers.get("If-Match"),
-            request.headers.get("If-None-Match"),
-            hasty=hasty,
-        )
+def _new(request: web.Request, transfer: Transfer, document: str, run_id: str | None) -> Job:
+    return jobs.new(
+        request[IDENTITY],
+        transfer,
+        document,
+        run_id,
+        request.app[SPACE],
+        request.headers.get("If-Match"),
+        request.headers.get("If-None-Match"),
+    )
 
 
 def _details_url(request: web.Request, job: Job) -> str:
