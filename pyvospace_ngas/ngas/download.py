@@ -42,15 +42,30 @@ class Reading:
         self._left = end - start
         self._cut = span.last != end
 
+    @property
+    def can_pour(self) -> bool:
+        """Whether `pour` works here."""
+        return self._connection.can_pour
+
     async def read(self) -> bytes:
         """Return some bytes, and none when the wanted ones are complete."""
-        while self._surplus:
-            self._surplus -= len(await self._piece(self._surplus))
+        await self._skip()
         if not self._left:
             return b""
         piece = await self._piece(self._left)
         self._left -= len(piece)
         return piece
+
+    async def pour(self, pipe: int) -> int:
+        """Put what `read` would return into an empty pipe, and return how much that is."""
+        await self._skip()
+        if not self._left:
+            return 0
+        count = await self._connection.pour(pipe, min(self._left, READ))
+        if not count:
+            raise self._broken()
+        self._left -= count
+        return count
 
     def close(self) -> None:
         """Give the connection back, or cut it where something is still to come."""
@@ -59,11 +74,18 @@ class Reading:
         else:
             self._pool.give(self._connection, self._head)
 
+    async def _skip(self) -> None:
+        while self._surplus:
+            self._surplus -= len(await self._piece(self._surplus))
+
     async def _piece(self, most: int) -> bytes:
         piece = await self._connection.read(min(most, READ))
         if not piece:
-            raise Unreachable(f"{self.entry.address} closed in the middle of a file")
+            raise self._broken()
         return piece
+
+    def _broken(self) -> Unreachable:
+        return Unreachable(f"{self.entry.address} closed in the middle of a file")
 
 
 async def retrieve(

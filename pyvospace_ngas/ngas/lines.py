@@ -19,6 +19,10 @@ RECORD: Final = 64 * 1024  # read or encrypted at once
 class Line(Protocol):
     """What a connection needs; one may send while another receives."""
 
+    @property
+    def bare(self) -> int | None:
+        """The socket that gives bytes as they are; None where only we can tell what they are."""
+
     async def send(self, data: memoryview) -> None:
         """Send all of it."""
 
@@ -39,6 +43,10 @@ class Plain:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+
+    @property
+    def bare(self) -> int:
+        return self._socket.fileno()
 
     async def send(self, data: memoryview) -> None:
         await asyncio.get_running_loop().sock_sendall(self._socket, data)
@@ -69,6 +77,10 @@ class Secured:
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._in, self._out, server_hostname=host)
         self._sending = asyncio.Lock()  # records must not mix
+
+    @property
+    def bare(self) -> None:
+        return None
 
     async def shake_hands(self) -> None:
         """Agree on keys, and learn that the other side is who it should be."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from pyvospace_ngas.ngas import download
 from pyvospace_ngas.ngas.download import Reading
@@ -14,6 +14,7 @@ from pyvospace_ngas.ngas.placement import Entry, read_order
 from pyvospace_ngas.ngas.registry import Registry, Retry
 
 FAILURES: Final = (Unreachable, Malformed)
+Taken = TypeVar("Taken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +77,48 @@ class Download:
             raise NotFound(text, None, text, online=True)
         raise Unreachable(text)
 
+    @property
+    def left(self) -> int:
+        """How many of the wanted bytes are still to come."""
+        return self._end - self._at
+
+    @property
+    def can_pour(self) -> bool:
+        """Whether `pour` works here."""
+        return self._reading is not None and self._reading.can_pour
+
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the wanted bytes, in pieces of 256 KiB at most; once.
+        """Yield the wanted bytes, in pieces of 256 KiB at most; once. See `read`."""
+        while piece := await self.read():
+            yield piece
+
+    async def read(self) -> bytes:
+        """Return some of the wanted bytes, 256 KiB at most, and none when they are complete.
 
         When a node breaks off the next one goes on at the same byte, each once; `Unreachable` is
         raised when none is left.
         """
+        return await self._next(Reading.read, len) or b""
+
+    async def pour(self, pipe: int) -> int:
+        """Put what `read` would return into an empty pipe, and return how much that is."""
+        return await self._next(lambda reading: reading.pour(pipe), int) or 0
+
+    async def _next(
+        self, take: Callable[[Reading], Awaitable[Taken]], size: Callable[[Taken], int]
+    ) -> Taken | None:
         while self._reading is not None:
             try:
-                piece = await self._reading.read()
+                taken = await take(self._reading)
             except Unreachable as error:
                 await self._resume(error)
                 continue
-            if not piece:
+            if not size(taken):
                 self.close()
-                return
-            self._at += len(piece)
-            yield piece
+                return None
+            self._at += size(taken)
+            return taken
+        return None
 
     def close(self) -> None:
         """Let go of the node."""

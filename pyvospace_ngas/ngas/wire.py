@@ -9,14 +9,17 @@ chunked bodies and ``100 Continue`` away; a connection that the node keeps alive
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 import ssl
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
+from pyvospace_ngas.ngas import splicing
 from pyvospace_ngas.ngas.checksum import Buffer
 from pyvospace_ngas.ngas.errors import Malformed, Unreachable, Untrusted
 from pyvospace_ngas.ngas.lines import Line, Plain, Secured
@@ -118,6 +121,26 @@ class Connection:
         try:
             async with asyncio.timeout(self._patience.idle):
                 return await self._line.receive(most)
+        except OSError as error:
+            raise self._broken("in the middle of an answer", error) from error
+
+    @property
+    def can_pour(self) -> bool:
+        """Whether bytes can go past us, by the kernel alone."""
+        return self._line.bare is not None and splicing.works()
+
+    async def pour(self, pipe: int, most: int) -> int:
+        """Put what `read` would return into an empty pipe, and return how much that is."""
+        if self._kept:
+            count = os.write(pipe, self._kept[:most])
+            self._kept = self._kept[count:]
+            return count
+        bare = self._line.bare
+        if bare is None:
+            raise RuntimeError("what is within TLS comes only by us")
+        try:
+            async with asyncio.timeout(self._patience.idle):
+                return await splicing.move(bare, pipe, most, partial(splicing.readable, bare))
         except OSError as error:
             raise self._broken("in the middle of an answer", error) from error
 

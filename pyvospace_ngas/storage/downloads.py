@@ -1,7 +1,6 @@
 """GET and HEAD at a signed endpoint: bytes out of NGAS, any part of them, any number of times."""
 
 import logging
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from aiohttp import web
@@ -89,8 +88,14 @@ async def _transmit(
 ) -> None:
     """Prepare ``response`` once a node has begun to answer, and relay.
 
-    The last bytes complete the job of the endpoint ``completes``.
+    The job of the endpoint ``completes`` is complete just before the last bytes: a client that has
+    them all, and asks, is told so.
     """
+
+    async def complete() -> None:
+        if completes is not None:
+            await _finish(service, completes)
+
     file_id = found.copies[0].file_id if found.copies else ""
     copies = [
         Copy(copy.entry, copy.host_id, copy.disk_id, copy.version)
@@ -99,32 +104,13 @@ async def _transmit(
     ]
     try:
         async with service.federation.retrieve(copies, file_id, start, end) as source:
-            pieces = source.chunks()
-            if completes is not None:
-                pieces = _completing(pieces, service, completes)
             await response.prepare(request)
-            await relay(request, response, pieces)
+            await relay(request, response, source, complete)
     except NgasError as error:
         log.warning("%s cannot be read: %s", file_id, error)
         raise ArchiveUnreachable(
             "the archive cannot give this file now; try again later"
         ) from error
-
-
-async def _completing(
-    pieces: AsyncIterator[bytes], service: Service, endpoint: Endpoint
-) -> AsyncIterator[bytes]:
-    """Pass ``pieces`` on; complete the job just before the last of them.
-
-    So a client that has all the bytes, and asks, is told that its job is COMPLETED.
-    """
-    held = b""
-    async for piece in pieces:
-        if held:
-            yield held
-        held = piece
-    await _finish(service, endpoint)
-    yield held
 
 
 async def _finish(service: Service, endpoint: Endpoint) -> None:
