@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,6 +13,7 @@ import pytest
 from crc32c import crc32c
 from rude_ngas import NO_ARCHIVING, RudeNgas
 
+from pyvospace_ngas.ngas import splicing
 from pyvospace_ngas.ngas.body import KEPT
 from pyvospace_ngas.ngas.client import Discarded
 from pyvospace_ngas.ngas.errors import (
@@ -53,10 +55,26 @@ async def put(federation: Federation, data: bytes, name: str = "one", **more: An
 
 
 async def get(
-    federation: Federation, copies: Sequence[Copy], start: int, end: int, name: str = "one"
+    federation: Federation,
+    copies: Sequence[Copy],
+    start: int,
+    end: int,
+    name: str = "one",
+    *,
+    poured: bool = False,
 ) -> bytes:
     async with federation.retrieve(copies, name, start, end) as found:
-        return b"".join([piece async for piece in found.chunks()])
+        if not poured:
+            return b"".join([piece async for piece in found.chunks()])
+        got = b""
+        with splicing.pipe() as pipe:
+            while count := await found.pour(pipe.sink):
+                got += os.read(pipe.source, count)
+                assert found.left == end - start - len(got)
+        return got
+
+
+ways = pytest.mark.parametrize("poured", [False, True], ids=["read", "poured"])
 
 
 @asynccontextmanager
@@ -360,10 +378,11 @@ async def test_no_room_anywhere_is_said() -> None:
             await put(federation, SMALL)
 
 
+@ways
 @pytest.mark.parametrize("ranges", ["start", "full", "none"])
 @pytest.mark.parametrize("doubled", [False, True])
 async def test_exactly_the_wanted_bytes_arrive_whatever_the_node_answers(
-    ranges: str, doubled: bool
+    ranges: str, doubled: bool, poured: bool
 ) -> None:
     async with federated() as (federation, (rude,)):
         spoil([rude], ranges=ranges, doubled_headers=doubled)
@@ -371,7 +390,8 @@ async def test_exactly_the_wanted_bytes_arrive_whatever_the_node_answers(
         size = len(LARGE)
         wanted = [(0, size), (0, 1), (1, 2), (500, size), (size - 1, size), (700_000, 900_000)]
         for start, end in [*wanted, *wanted]:
-            assert await get(federation, copies, start, end) == LARGE[start:end]
+            got = await get(federation, copies, start, end, poured=poured)
+            assert got == LARGE[start:end]
         assert await get(federation, copies, 5, 5) == b""
 
 
@@ -423,8 +443,9 @@ async def test_the_holder_is_found_by_its_host_id_when_addresses_changed() -> No
             assert found.entry == stored.entry
 
 
+@ways
 @pytest.mark.parametrize("ranges", ["start", "full", "none"])
-async def test_a_broken_download_goes_on_at_another_node(ranges: str) -> None:
+async def test_a_broken_download_goes_on_at_another_node(ranges: str, poured: bool) -> None:
     async with federated(3) as (federation, nodes):
         stored = await put(federation, LARGE)
         for node in nodes:
@@ -433,18 +454,19 @@ async def test_a_broken_download_goes_on_at_another_node(ranges: str) -> None:
             )
             spoil([node], ranges=ranges, cut_download=1_000_000)
             node.faults.once.add("cut_download")
-        got = await get(federation, [copy_of(stored)], 100, len(LARGE) - 100)
+        got = await get(federation, [copy_of(stored)], 100, len(LARGE) - 100, poured=poured)
         assert got == LARGE[100:-100]
 
 
-async def test_a_broken_download_goes_on_at_its_only_node_once() -> None:
+@ways
+async def test_a_broken_download_goes_on_at_its_only_node_once(poured: bool) -> None:
     async with federated() as (federation, (rude,)):
         copies = [copy_of(await put(federation, LARGE))]
         spoil([rude], cut_download=2_000_000, once={"cut_download"})
-        assert await get(federation, copies, 0, len(LARGE)) == LARGE
+        assert await get(federation, copies, 0, len(LARGE), poured=poured) == LARGE
         spoil([rude], cut_download=2_000_000)
         with pytest.raises(Unreachable):
-            await get(federation, copies, 0, len(LARGE))
+            await get(federation, copies, 0, len(LARGE), poured=poured)
 
 
 async def test_a_reader_that_stops_lets_go_of_the_node() -> None:
