@@ -20,6 +20,7 @@ _SECOND: Final = 10**9
 _LIBRARY: Final = {2: "fuse", 3: "fuse3"}
 _NEEDED: Final = "fuse_loop_cfg_create"  # of libfuse 3.12, the oldest that is known to do
 _IDLE: Final = 10  # threads that wait for requests
+_STAYING: Final = 64  # threads of which Python keeps 20 KiB each
 _FILL_DIR_PLUS: Final = 2
 _READDIRPLUS, _READDIRPLUS_AUTO = 1 << 13, 1 << 14
 _NOREPLACE: Final = 1  # of renameat2
@@ -132,6 +133,10 @@ def _lean(binding: ModuleType) -> Any:
     """
 
     class Lean(binding.FUSE):  # type: ignore[misc, name-defined]
+        def _wrapper(self, func: Callable[..., Any], *args: Any) -> Any:
+            _stay()
+            return super()._wrapper(func, *args)
+
         def getxattr(self, path: bytes, name: bytes, value: Any, size: int, *args: Any) -> int:
             if not name.startswith(_ATTRIBUTES):
                 return -errno.EOPNOTSUPP
@@ -143,6 +148,21 @@ def _lean(binding: ModuleType) -> Any:
             return int(self.operations.read(fip.contents.fh, into, offset))
 
     return Lean
+
+
+_staying = threading.local()
+_stays: Final = iter(range(_STAYING))
+
+
+def _stay() -> None:
+    """Let Python keep what it knows of this thread, which is libfuse's, until the thread ends.
+
+    Otherwise it makes that anew for each request, memory from the system included: a third of a
+    small one. Nobody tells when such a thread ends, so it is done for the first ones only.
+    """
+    if not hasattr(_staying, "here") and next(_stays, None) is not None:
+        _staying.here = True
+        ctypes.pythonapi.PyGILState_Ensure()  # what is released at the end is the second
 
 
 def _with_readdirplus(mfusepy: ModuleType) -> Any:
