@@ -20,6 +20,7 @@ VOS = "http://www.ivoa.net/xml/VOSpace/v2.0"
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
 UWS = "http://www.ivoa.net/xml/UWS/v1.0"
 AUTHORITY = "vos://example.org!rude"
+TRICKLE = 150 << 10  # bytes in a tenth of a second
 
 
 class Rude(StrEnum):
@@ -39,6 +40,7 @@ class Rude(StrEnum):
     OTHER_RANGE = "another range than was asked for"
     HANG = "no answer, and nothing is read, until the test ends"
     HANG_HALF = "no more after half of the bytes"
+    TRICKLE = "a MiB and a half in a second"
     SHORT = "half of the bytes, well framed"
 
 
@@ -82,6 +84,7 @@ class RudeSpace:
         route("POST", "/vospace/transfers/{id}/phase", self._phase)
         route("GET", "/vospace/transfers/{id}/error", self._error)
         route("*", "/files/{way}/{path:.*}", self._bytes)
+        route("GET", "/vospace/files/{path:.*}", self._found)
         return app
 
     def byte_requests(self, method: str) -> list[Seen]:
@@ -201,6 +204,10 @@ class RudeSpace:
     async def _error(self, request: web.Request) -> web.Response:
         return web.Response(text=self.job_error)
 
+    async def _found(self, request: web.Request) -> web.Response:
+        where = f"http://{request.host}/files/first/{request.match_info['path']}"
+        return web.Response(status=303, headers={"Location": where})
+
     async def _bytes(self, request: web.Request) -> web.StreamResponse:
         path = "/" + request.match_info["path"]
         if request.method == "HEAD":
@@ -255,6 +262,11 @@ class RudeSpace:
         self, request: web.Request, response: web.StreamResponse, body: bytes, mood: Rude | None
     ) -> web.StreamResponse:
         await response.prepare(request)
+        if mood is Rude.TRICKLE:
+            for start in range(0, len(body), TRICKLE):
+                await response.write(body[start : start + TRICKLE])
+                await asyncio.sleep(0.1)
+            return response
         whole = mood not in (Rude.RESET_HALF, Rude.HANG_HALF)
         await response.write(body if whole else body[: len(body) // 2])
         if mood is Rude.HANG_HALF:

@@ -11,12 +11,11 @@ from pyvospace_ngas.client.wire import Span
 from pyvospace_ngas.fuse.remote import Remote
 
 BLOCK: Final = 1 << 20
-_LONGEST: Final = 8  # blocks that are asked for at once
-_AHEAD: Final = 16  # blocks that may be on their way ahead of a reader
+_LONGEST: Final = 16  # blocks that are asked for at once
+_AHEAD: Final = 32  # blocks that may be on their way ahead of a reader
 _SMALL: Final = 128 << 10  # what is fetched at a place that nobody comes to in order
-
 _PASSED: Final = 8  # blocks that were read to their end in order
-_SPARE: Final = 32  # blocks that are kept for what comes next
+_SPARE: Final = 48  # blocks that are kept for what comes next
 
 Key = tuple[str, int, int]  # the version's MD5, and from where on how many bytes
 
@@ -215,4 +214,6 @@ class Content:
         return block.copy(offset - start, into)
 
     async def _fill(self, span: Span) -> None:
-        await self._remote.patiently(lambda: self._reader.fill(span, f'"{self._md5}"'))
+        await self._remote.patiently(
+            lambda: self._reader.fill(span, f'"{self._md5}"'), progress=lambda: span.done
+        )

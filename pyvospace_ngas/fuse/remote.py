@@ -121,16 +121,28 @@ class Remote:
         return self.spawn(self.patiently(work, again=again, more=more)).result()
 
     async def patiently(
-        self, work: Callable[[], Awaitable[T]], *, again: bool = True, more: float = 0.0
+        self,
+        work: Callable[[], Awaitable[T]],
+        *,
+        again: bool = True,
+        more: float = 0.0,
+        progress: Callable[[], int] = lambda: 0,
     ) -> T:
-        """`call`, for the loop's own thread."""
+        """`call`, for the loop's own thread.
+
+        Patience begins anew with each ``progress`` of work that goes on from there: a slow link is
+        no server that is away.
+        """
         patience = _HASTE if self.is_away else self._settings.patience
-        until = time.monotonic() + patience
+        until, seen = time.monotonic() + patience, progress()
         while True:
             try:
                 async with asyncio.timeout(patience + more):
                     found = await work()
             except _AWAY as error:
+                if progress() != seen:
+                    until, seen = time.monotonic() + patience, progress()
+                    continue
                 happened = isinstance(error, TimeoutError) or direct.may_have_happened(error)
                 if (happened and not again) or time.monotonic() + _PAUSE > until:
                     self._went_away(error)
