@@ -83,6 +83,36 @@ def test_an_upload_that_fails_is_an_error_of_close_and_its_bytes_are_kept(
         assert kept["file"] in done.stdout
 
 
+@pytest.mark.parametrize("version", mount_support.versions(), ids=lambda v: f"libfuse{v}")
+def test_many_who_wait_for_bytes_keep_nobody_else_waiting(
+    site: Site, tmp_path: Path, version: int
+) -> None:
+    storage, path = site.cluster.storages[0], site.container()
+    names = [f"f{number}" for number in range(40)]
+    with mounted(site, tmp_path, path, f"fuse={version}", "timeout=30") as m:
+        for name in names:
+            (m / name).write_text(name)
+        storage.pause()
+        try:
+            writers = [
+                threading.Thread(target=(m / name).write_text, args=(name,)) for name in names
+            ]
+            for writer in writers:
+                writer.start()
+            wait_until(lambda: len(m.status()["pending"]) == len(names))
+            other = threading.Thread(target=(m / "other").mkdir)
+            other.start()
+            other.join(10)
+            assert not other.is_alive()
+            assert all(writer.is_alive() for writer in writers)
+        finally:
+            storage.resume()
+        for writer in writers:
+            writer.join()
+        other.join()
+        assert [(m / name).read_text() for name in names] == names
+
+
 def _reads(path: Path) -> bytes | None:
     try:
         return path.read_bytes()

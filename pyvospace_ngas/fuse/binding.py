@@ -20,6 +20,9 @@ _SECOND: Final = 10**9
 _LIBRARY: Final = {2: "fuse", 3: "fuse3"}
 _NEEDED: Final = "fuse_loop_cfg_create"  # of libfuse 3.12, the oldest that is known to do
 _IDLE: Final = 10  # threads that wait for requests
+_BUSY: Final = (
+    256  # threads that wait for servers; libfuse 2 has no such limit, and 3 has one of 10
+)
 _STAYING: Final = 64  # threads of which Python keeps 20 KiB each
 _FILL_DIR_PLUS: Final = 2
 _READDIRPLUS, _READDIRPLUS_AUTO = 1 << 13, 1 << 14
@@ -116,6 +119,7 @@ def _serve(libfuse: Any, fuse: ctypes.c_void_p, kernel: "Kernel") -> int:
         return 6
     threads = ctypes.c_void_p(libfuse.fuse_loop_cfg_create())
     libfuse.fuse_loop_cfg_set_idle_threads(threads, _IDLE)
+    libfuse.fuse_loop_cfg_set_max_threads(threads, _BUSY)
     kernel.begin(functools.partial(libfuse.fuse_invalidate_path, fuse))
     ended = libfuse.fuse_loop_mt(fuse, threads)  # positive: the signal that has ended it
     kernel.end()
