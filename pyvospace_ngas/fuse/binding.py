@@ -20,9 +20,7 @@ _SECOND: Final = 10**9
 _LIBRARY: Final = {2: "fuse", 3: "fuse3"}
 _NEEDED: Final = "fuse_loop_cfg_create"  # of libfuse 3.12, the oldest that is known to do
 _IDLE: Final = 10  # threads that wait for requests
-_BUSY: Final = (
-    256  # threads that wait for servers; libfuse 2 has no such limit, and 3 has one of 10
-)
+_BUSY: Final = 256  # threads that wait for servers, where libfuse 3 has but 10 by itself
 _STAYING: Final = 64  # threads of which Python keeps 20 KiB each
 _FILL_DIR_PLUS: Final = 2
 _READDIRPLUS, _READDIRPLUS_AUTO = 1 << 13, 1 << 14

@@ -22,9 +22,7 @@ from pyvospace_ngas.model.uri import NodePath
 log = logging.getLogger(__name__)
 
 _LATER: Final = 60.0  # seconds after which a server that refused is asked again
-_MOST: Final = (
-    10_000  # names that the kernel is still to drop; more of them time out by themselves
-)
+_MOST: Final = 10_000  # names that the kernel is still to drop; more time out by themselves
 
 
 class News:
