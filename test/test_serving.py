@@ -218,3 +218,19 @@ def test_an_address_of_another_machine_is_refused() -> None:
         serving.bind("[Space] port", "192.0.2.1", 0)
     with pytest.raises(CannotServe, match="the host is unknown"):
         serving.bind("[Space] port", "nothing.invalid", 0)
+
+
+def test_a_process_that_stays_may_open_as_many_files_as_there_is_use_for() -> None:
+    program = """if True:
+        import resource
+        from pyvospace_ngas.cli.process import allow_many_files
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+        allow_many_files()
+        print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert int(done.stdout) > 64

@@ -1,10 +1,13 @@
 """Large files on their way from NGAS to a client: past us by the kernel, or piece by piece."""
 
 import asyncio
+import errno
+import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import NoReturn
 
 import aiohttp
 import pytest
@@ -43,14 +46,21 @@ async def endpoint(site: Site, nodes: list[RudeNgas]) -> str:
     return await site.endpoint("GET", node)
 
 
-@pytest.fixture(params=["by splice", "piece by piece"])
+@pytest.fixture(params=["by splice", "piece by piece", "too many files"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Have the bytes go either way."""
     if request.param == "piece by piece":
         monkeypatch.setattr(splicing, "works", lambda: False)
+    elif request.param == "too many files":
+        monkeypatch.setattr(os, "pipe2", refuse)
     elif not splicing.works():
         pytest.skip("this system does not splice")
     return str(request.param)
+
+
+def refuse(_flags: int) -> NoReturn:
+    """Be a system where no more files can be opened."""
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 class Client:

@@ -14,8 +14,8 @@ from typing import Final
 
 from pyvospace_ngas import config
 from pyvospace_ngas.cli import mount_options
-from pyvospace_ngas.cli.collector import spare_what_stays
 from pyvospace_ngas.cli.mount_options import BadOption
+from pyvospace_ngas.cli.process import allow_many_files, spare_what_stays
 from pyvospace_ngas.errors import VOSpaceError
 from pyvospace_ngas.fuse import binding, session
 from pyvospace_ngas.fuse.errnos import number
@@ -84,6 +84,7 @@ def _mount(args: argparse.Namespace) -> int:
 
 def _serve(given: mount_options.Given, ready: Callable[[], None]) -> int:
     spare_what_stays()
+    allow_many_files()
     try:
         all_sent = session.serve(given.settings, given.options, given.libfuse, ready)
     except RuntimeError as error:  # all that the bindings tell

@@ -29,6 +29,7 @@ from pyvospace_ngas.archive.index import VolumeElsewhere
 from pyvospace_ngas.archive.steps import DatabaseError, NotThereYet
 from pyvospace_ngas.archive.volume import VolumeError
 from pyvospace_ngas.cli import node_check, node_options
+from pyvospace_ngas.cli.process import allow_many_files
 
 log = logging.getLogger("ngas_node")
 
@@ -100,6 +101,7 @@ def _hash_password(rest: Sequence[str]) -> int:
 
 
 def _start(options: argparse.Namespace) -> int:
+    allow_many_files()
     for folders in options.path or []:
         sys.path[:0] = folders.split(":")
     config = asyncio.run(node_options.configured(options))

@@ -17,7 +17,7 @@ import asyncpg
 from aiohttp import web
 
 from pyvospace_ngas import config
-from pyvospace_ngas.cli.collector import spare_what_stays
+from pyvospace_ngas.cli.process import allow_many_files, spare_what_stays
 from pyvospace_ngas.config import Config, ConfigError, Listener
 from pyvospace_ngas.db.migrate import SchemaTooNew
 from pyvospace_ngas.errors import VOSpaceError
@@ -43,6 +43,7 @@ def main(
     name = f"ngas_{section.lower()}"
     args = _parser(name, section).parse_args(argv)
     set_up_log(args.verbose)
+    allow_many_files()
     try:
         settings = _overridden(config.load(args.cfg), args)
         warn_of_sample_key(settings)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
@@ -113,31 +114,35 @@ async def _pour(
     try:
         async with asyncio.timeout(IDLE):
             await request.writer.drain()  # first comes what was written
-        client = os.dup(transport.get_extra_info("socket").fileno())
-        try:
-            await _pour_to(client, request, source, complete)
-        finally:
-            os.close(client)
+        with ExitStack() as opened:
+            try:
+                client = os.dup(transport.get_extra_info("socket").fileno())
+                opened.callback(os.close, client)
+                pipe = opened.enter_context(splicing.pipe())
+            except OSError as error:  # too many files are open, or the client is gone
+                log.warning("a download goes piece by piece: %s", error.strerror)
+                return
+            await _pour_by(pipe, client, request, source, complete)
     finally:
         transport.set_write_buffer_limits()
 
 
-async def _pour_to(
+async def _pour_by(
+    pipe: splicing.Pipe,
     client: int,
     request: web.Request,
     source: Download,
     complete: Callable[[], Awaitable[None]],
 ) -> None:
     ready = partial(splicing.writable, client)
-    with splicing.pipe() as pipe:
-        while count := await source.pour(pipe.sink):
-            if not source.left:
-                await complete()
-            request.writer.output_size += count
-            while count:
-                async with asyncio.timeout(IDLE):
-                    count -= await splicing.move(pipe.source, client, count, ready)
-            await asyncio.sleep(0)  # others have a turn even if neither side has us wait
+    while count := await source.pour(pipe.sink):
+        if not source.left:
+            await complete()
+        request.writer.output_size += count
+        while count:
+            async with asyncio.timeout(IDLE):
+                count -= await splicing.move(pipe.source, client, count, ready)
+        await asyncio.sleep(0)  # others have a turn even if neither side has us wait
 
 
 async def answer_continue(request: web.Request) -> None:
