@@ -135,11 +135,12 @@ class Mount:
         listing = self._means.tree.listing(where)
         self._walks.opened(where, listing)
         shown = [(".", {"st_mode": stat.S_IFDIR}), ("..", {"st_mode": stat.S_IFDIR})]
-        open_ = {file.path: file for file in self.files.below(where)}
+        own = {}
+        for file in self.files.below(where):
+            if (at := file.path) is not None and at.parent == where and file.is_dirty:
+                own[at.name] = file.stat()
         for name, entry in listing.items():
-            file = open_.get(where / name)
-            own = file is not None and file.is_dirty
-            shown.append((name, self._shown(file.stat() if file and own else entry)))
+            shown.append((name, self._shown(own.get(name, entry))))
         number = next(self._numbers)
         self._listings[number] = shown
         return number
