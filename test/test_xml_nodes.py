@@ -265,3 +265,8 @@ def test_the_reference_examples_are_read() -> None:
 def test_a_client_is_told_when_a_server_makes_no_sense(broken: str) -> None:
     with pytest.raises((InvalidURI, InvalidArgument)):
         read_node_document(f'{broken} xmlns:vos="{VOS}"/>'.encode())
+
+
+def test_what_a_client_says_of_who_may_set_a_property_is_no_matter() -> None:
+    inner = properties('<q:property uri="urn:a" readOnly="maybe">v</q:property>')
+    assert nodes.read_node(document(inner=inner), SPACE).properties == {"urn:a": "v"}

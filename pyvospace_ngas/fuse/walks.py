@@ -4,7 +4,6 @@ As with a file that is read in order: the server lists the next ones while a pro
 are busy with this one. A walk costs no more requests by that, only less waiting.
 """
 
-import logging
 import threading
 import time
 from collections import OrderedDict
@@ -16,8 +15,6 @@ from typing import Final
 from pyvospace_ngas.fuse.entries import Entry, Kind
 from pyvospace_ngas.fuse.tree import Tree
 from pyvospace_ngas.model.uri import NodePath
-
-log = logging.getLogger(__name__)
 
 _AHEAD: Final = 2  # directories that are listed before they are asked for
 _NEAR: Final = 4  # steps forward that count as the next: programs sort in ways of their own
@@ -58,7 +55,7 @@ class Walks:
                     self._walks.popitem(last=False)
             ahead = self._next(path) if path.parts and self._tree.is_told else []
         for each in ahead:
-            self._threads.submit(self._list, each)
+            self._threads.submit(self._tree.listing, each)  # if it fails, who asks for it is told
 
     def end(self) -> None:
         """List no more."""
@@ -81,9 +78,3 @@ class Walks:
         begin, end = max(walk.done, number) + 1, number + 1 + _AHEAD
         walk.done = max(walk.done, end - 1)
         return [parent / name for name in walk.names[begin:end]]
-
-    def _list(self, path: NodePath) -> None:
-        try:
-            self._tree.listing(path)
-        except Exception as error:  # noqa: BLE001  who asks for it is told
-            log.debug("%s was not listed ahead: %s", path, error)

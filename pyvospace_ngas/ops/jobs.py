@@ -52,19 +52,11 @@ def new(
     ``if_match`` and ``if_none_match`` say, as the header fields of these names, what a node has
     to be to be overwritten.
     """
-    return Job(
-        id=uuid.uuid4().hex,
-        kind=transfers.kind_of(transfer, space),
-        owner=who.user,
-        phase=Phase.PENDING,
-        document=document,
-        created=datetime.now(UTC),
-        run_id=run_id,
-        destruction=datetime.now(UTC) + KEPT,
+    return replace(
+        _pending(who, transfers.kind_of(transfer, space), document, run_id),
         size=transfer.size,
         if_match=if_match,
         if_none_match=if_none_match,
-        scope=who.scope,
     )
 
 
@@ -77,19 +69,20 @@ async def create_walk(
     db: Connection, who: Identity, kind: Kind, document: str, run_id: str | None
 ) -> Job:
     """Store a PENDING job that goes through the tree at what ``document`` describes."""
-    return await jobs.insert(
-        db,
-        Job(
-            id=uuid.uuid4().hex,
-            kind=kind,
-            owner=who.user,
-            phase=Phase.PENDING,
-            document=document,
-            created=datetime.now(UTC),
-            run_id=run_id,
-            destruction=datetime.now(UTC) + KEPT,
-            scope=who.scope,
-        ),
+    return await jobs.insert(db, _pending(who, kind, document, run_id))
+
+
+def _pending(who: Identity, kind: Kind, document: str, run_id: str | None) -> Job:
+    return Job(
+        id=uuid.uuid4().hex,
+        kind=kind,
+        owner=who.user,
+        phase=Phase.PENDING,
+        document=document,
+        created=datetime.now(UTC),
+        run_id=run_id,
+        destruction=datetime.now(UTC) + KEPT,
+        scope=who.scope,
     )
 
 

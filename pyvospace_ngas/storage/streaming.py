@@ -104,8 +104,8 @@ async def _pour(
 ) -> None:
     """Send the rest of ``source`` from the node's socket to the client's, without a copy of ours.
 
-    A quarter of the processor time that it takes piece by piece. The transport goes on watching
-    the client; we write beside it, by a number of our own for the same socket.
+    That takes less than half of the processor time. The transport goes on watching the client; we
+    write beside it, by a number of our own for the same socket.
     """
     transport = request.transport
     if not isinstance(transport, asyncio.WriteTransport):

@@ -142,7 +142,7 @@ def _node(element: etree._Element) -> NodeDocument:
         uri=uri,
         path=parse_path(f"/{_authority(uri)[1]}", uri),
         type=type_,
-        properties={name: value for name, value in found.items() if value is not None},
+        properties=found,
         read_only=fixed,
         target=None if target is None else content(target).strip(),
         busy=boolean(element.get("busy"), "busy"),
