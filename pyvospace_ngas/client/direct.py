@@ -2,19 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import aiohttp
 from yarl import URL
 
 from pyvospace_ngas import errors
 from pyvospace_ngas.client import downloads
-from pyvospace_ngas.client.connection import Connection
+from pyvospace_ngas.client.connection import Answer, Connection
 from pyvospace_ngas.client.discovery import Service
 from pyvospace_ngas.errors import VOSpaceError
+from pyvospace_ngas.json import nodes as json_nodes
+from pyvospace_ngas.model.documents import NodeDocument
 from pyvospace_ngas.model.node import NodeTemplate, NodeType
 from pyvospace_ngas.model.uri import NodePath, encode
-from pyvospace_ngas.xml.answers import NodeDocument, read_node_document
+from pyvospace_ngas.xml.answers import read_node_document
 from pyvospace_ngas.xml.nodes import write_template
+
+_AS_JSON: Final = "RESPONSEFORMAT=json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +35,31 @@ async def get(
 ) -> Seen | None:
     """Return a node without its children; ``None`` if it still is what ``etag`` stands for."""
     fields = {} if etag is None else {"If-None-Match": etag}
-    url = service.node(path, "detail=properties&limit=0")
+    url = service.node(path, f"detail=properties&limit=0&{_AS_JSON}")
     answer = await connection.ask("GET", url, fields=fields)
     if answer.status == 304:
         return None
-    return Seen(read_node_document(answer.body), answer.headers.get("ETag"))
+    return Seen(document(answer), answer.headers.get("ETag"))
 
 
-async def listing(connection: Connection, service: Service, path: NodePath) -> bytes:
-    """Return the document of a container with all its children, which may be long to read."""
-    return (await connection.ask("GET", service.node(path, "detail=properties"))).body
+async def listing(connection: Connection, service: Service, path: NodePath) -> Answer:
+    """Return what shows a container with all its children, which may be a long `document`."""
+    url = service.node(path, f"detail=properties&{_AS_JSON}")
+    return await connection.ask("GET", url)
+
+
+def document(answer: Answer) -> NodeDocument:
+    """Return the node that an answer shows, in JSON, or in XML as servers without it do."""
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        return json_nodes.read_node(answer.body)
+    return read_node_document(answer.body)
 
 
 async def is_empty(connection: Connection, service: Service, path: NodePath) -> bool:
     """Tell whether a container has no children."""
-    answer = await connection.ask("GET", service.node(path, "detail=min&limit=1"))
-    return not read_node_document(answer.body).children
+    answer = await connection.ask("GET", service.node(path, f"detail=min&limit=1&{_AS_JSON}"))
+    return not document(answer).children
 
 
 async def create(
@@ -113,7 +127,7 @@ async def _send(
     *,
     again: bool,
 ) -> Seen:
-    document = write_template(template, service.space).encode()
-    url = service.node(template.path)
-    answer = await connection.ask(method, url, document, again=again)
-    return Seen(read_node_document(answer.body), answer.headers.get("ETag"))
+    wanted = write_template(template, service.space).encode()
+    url = service.node(template.path, _AS_JSON)
+    answer = await connection.ask(method, url, wanted, again=again)
+    return Seen(document(answer), answer.headers.get("ETag"))

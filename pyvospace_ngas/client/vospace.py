@@ -19,13 +19,13 @@ from pyvospace_ngas.client import partial as partial_files
 from pyvospace_ngas.client.connection import ATTEMPTS, Connection
 from pyvospace_ngas.client.discovery import Service, discover, node_path
 from pyvospace_ngas.client.uploads import Stored
+from pyvospace_ngas.model.documents import NodeDocument
 from pyvospace_ngas.model.job import Phase
 from pyvospace_ngas.model.node import Detail, NodeTemplate, NodeType, Order, Sort
 from pyvospace_ngas.model.transfer import Direction
 from pyvospace_ngas.model.uri import NodePath
 from pyvospace_ngas.xml.answers import (
     JobDocument,
-    NodeDocument,
     read_job,
     read_jobs,
     read_node_document,

@@ -10,9 +10,9 @@ from typing import Final
 from pyvospace_ngas.errors import InvalidURI
 from pyvospace_ngas.model import standard
 from pyvospace_ngas.model.content import EMPTY_MD5
+from pyvospace_ngas.model.documents import NodeDocument
 from pyvospace_ngas.model.node import NodeType
 from pyvospace_ngas.model.uri import NodePath, Space
-from pyvospace_ngas.xml.answers import NodeDocument
 
 SHARING: Final = frozenset({
     standard.GROUP_READ, standard.GROUP_WRITE, standard.PUBLIC_READ, standard.IS_PUBLIC,

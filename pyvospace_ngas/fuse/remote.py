@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pyvospace_ngas.client import changes, direct, transfers, uploads
-from pyvospace_ngas.client.connection import Connection
+from pyvospace_ngas.client.connection import Answer, Connection
 from pyvospace_ngas.client.discovery import Service, discover
 from pyvospace_ngas.client.downloads import Reader
 from pyvospace_ngas.errors import (
@@ -22,7 +22,6 @@ from pyvospace_ngas.fuse.entries import Entry, Words, entry, words
 from pyvospace_ngas.fuse.settings import Settings
 from pyvospace_ngas.model.node import NodeType
 from pyvospace_ngas.model.uri import NodePath
-from pyvospace_ngas.xml.answers import read_node_document
 
 log = logging.getLogger(__name__)
 
@@ -192,13 +191,13 @@ class Remote:
 
         async def ask() -> dict[str, Entry]:
             asked = time.monotonic()
-            body = await direct.listing(self._connection, self.service, path)
-            return await asyncio.to_thread(self._read_listing, body, asked)
+            answer = await direct.listing(self._connection, self.service, path)
+            return await asyncio.to_thread(self._read_listing, answer, asked)
 
         return self.call(ask)
 
-    def _read_listing(self, body: bytes, asked: float) -> dict[str, Entry]:
-        own, children = self.words, read_node_document(body).children
+    def _read_listing(self, answer: Answer, asked: float) -> dict[str, Entry]:
+        own, children = self.words, direct.document(answer).children
         return {child.path.name: entry(child, own, None, asked) for child in children}
 
     def create(

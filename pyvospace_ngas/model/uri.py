@@ -141,6 +141,19 @@ def parse_path(raw: str, shown: str | None = None) -> NodePath:
     return NodePath(parts)
 
 
+def split(uri: str) -> tuple[str, str]:
+    """Return the authority and the still escaped path of a ``vos:`` URI of whichever space."""
+    if not uri.startswith("vos://"):
+        raise InvalidURI(f"{uri[:200]} is no vos URI")
+    authority, _, path = uri.removeprefix("vos://").partition("#")[0].partition("/")
+    return authority, f"/{path}"
+
+
+def node_of(uri: str) -> NodePath:
+    """Return the path that a ``vos:`` URI of whichever space names."""
+    return parse_path(split(uri)[1], uri)
+
+
 def _decode(segment: str, shown: str) -> str:
     if _ESCAPE.search(segment):
         raise InvalidURI(f"{shown} has a % that escapes nothing; a percent sign is written %25")

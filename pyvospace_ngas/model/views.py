@@ -1,6 +1,7 @@
 """Views of our own: containers as archives, both ways, and the headers of FITS files."""
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from pyvospace_ngas.errors import InvalidArgument, ViewNotSupported
@@ -94,6 +95,32 @@ def is_fits(node: Node) -> bool:
         return False
     said = node.props.get(TYPE, "").partition(";")[0].strip().lower()
     return said in _FITS_TYPES or node.name.lower().endswith(_FITS_SUFFIXES)
+
+
+def of(node: Node, space: Space) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Return the views that ``node`` takes bytes in, and those that it gives them in.
+
+    ``None`` on a Node and on a LinkNode, where the IVOA's schema has no room for any.
+    """
+    if node.type is NodeType.CONTAINER:
+        return _of_containers(space)
+    if not node.type.holds_data:
+        return None
+    return _of_fits(space) if is_fits(node) else _OF_DATA
+
+
+_OF_DATA: Final = (IMPORT_VIEWS, EXPORT_VIEWS)
+
+
+@lru_cache(maxsize=64)
+def _of_containers(space: Space) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    archives = archive_uris(space)
+    return (*IMPORT_VIEWS, *archives), archives
+
+
+@lru_cache(maxsize=64)
+def _of_fits(space: Space) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return IMPORT_VIEWS, (*EXPORT_VIEWS, uri(Form.FITS_HEADER, space))
 
 
 def check_export(node: Node, form: Form, shown: object) -> None:

@@ -12,7 +12,7 @@ RUNNING: Final[web.AppKey[Running]] = web.AppKey("running", Running)
 ENDPOINT_KEY: Final[web.AppKey[bytes]] = web.AppKey("endpoint_key", bytes)
 LARGEST_DOCUMENT: Final = 2**20
 
-_DECLARATION: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
+DECLARATION: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
 def base_url(request: web.Request) -> str:
@@ -27,14 +27,9 @@ def xml(text: str, status: int = 200, headers: dict[str, str] | None = None) -> 
     """Return a document as an answer."""
     return web.Response(
         status=status,
-        body=(_DECLARATION + text).encode(),
+        body=(DECLARATION + text).encode(),
         headers={"Content-Type": "text/xml; charset=utf-8", **(headers or {})},
     )
-
-
-def declaration() -> bytes:
-    """Return what a streamed document begins with."""
-    return _DECLARATION.encode()
 
 
 def plain(text: str) -> web.Response:

@@ -2,65 +2,28 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from lxml import etree
 
-from pyvospace_ngas.errors import InvalidArgument, InvalidURI
-from pyvospace_ngas.model import standard
+from pyvospace_ngas.errors import InvalidArgument
+from pyvospace_ngas.model.documents import LARGEST, NodeDocument, moment
 from pyvospace_ngas.model.job import Phase
 from pyvospace_ngas.model.node import NodeType
 from pyvospace_ngas.model.transfer import Transfer
-from pyvospace_ngas.model.uri import NodePath, parse_path
+from pyvospace_ngas.model.uri import node_of
 from pyvospace_ngas.xml.escaping import UWS, XLINK
 from pyvospace_ngas.xml.nodes import described, node_type
 from pyvospace_ngas.xml.parsing import boolean, content, is_nil, parse, vos
 from pyvospace_ngas.xml.transfers import transfer_of
 from pyvospace_ngas.xml.vosi import VOSI_CAPABILITIES
 
-LARGEST: Final = 256 << 20  # bytes; a page of children, each with long properties
 MOST_MARKUP: Final = 10_000_000
 _HREF: Final = f"{{{XLINK}}}href"
 _NODES: Final = vos("nodes")
 _NODE: Final = vos("node")
 _TARGET: Final = vos("target")
-
-
-@dataclass(frozen=True, slots=True)
-class NodeDocument:
-    """A node as a server shows it. ``read_only`` names the properties that only it can set."""
-
-    uri: str
-    path: NodePath
-    type: NodeType
-    properties: Mapping[str, str] = field(default_factory=dict)
-    read_only: frozenset[str] = frozenset()
-    target: str | None = None
-    busy: bool = False
-    children: tuple["NodeDocument", ...] = ()
-
-    @property
-    def authority(self) -> str:
-        """Return the authority part of the node's URI."""
-        return _authority(self.uri)[0]
-
-    @property
-    def length(self) -> int | None:
-        """Return the number of bytes, if the server says so."""
-        value = self.properties.get(standard.LENGTH, "").strip()
-        return int(value) if value.isascii() and value.isdigit() else None
-
-    @property
-    def md5(self) -> str | None:
-        """Return the MD5 sum of the bytes in hexadecimal digits, if the server says so."""
-        return self.properties.get(standard.MD5)
-
-    @property
-    def modified(self) -> datetime | None:
-        """Return when the bytes last changed, if the server says so."""
-        said = self.properties.get(standard.MTIME) or self.properties.get(standard.DATE)
-        return None if said is None else _moment(said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +103,7 @@ def _node(element: etree._Element) -> NodeDocument:
     target = element.find(_TARGET) if type_ is NodeType.LINK else None
     return NodeDocument(
         uri=uri,
-        path=parse_path(f"/{_authority(uri)[1]}", uri),
+        path=node_of(uri),
         type=type_,
         properties=found,
         read_only=fixed,
@@ -154,13 +117,6 @@ def _node(element: etree._Element) -> NodeDocument:
     )
 
 
-def _authority(uri: str) -> tuple[str, str]:
-    if not uri.startswith("vos://"):
-        raise InvalidURI(f"{uri[:200]} is no vos URI")
-    authority, _, path = uri.removeprefix("vos://").partition("#")[0].partition("/")
-    return authority, path
-
-
 def _uws(name: str) -> str:
     return f"{{{UWS}}}{name}"
 
@@ -172,16 +128,7 @@ def _text(parent: etree._Element, name: str) -> str | None:
 
 def _time(parent: etree._Element, name: str) -> datetime | None:
     said = _text(parent, name)
-    return None if said is None else _moment(said)
-
-
-def _moment(said: str) -> datetime | None:
-    """Return a time that a server wrote; without a zone it is UTC, as the standard has it."""
-    try:
-        moment = datetime.fromisoformat(said.strip())
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return None if said is None else moment(said)
 
 
 def _phase(said: str | None) -> Phase:

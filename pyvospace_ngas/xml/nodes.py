@@ -7,7 +7,7 @@ from typing import Final
 from lxml import etree
 
 from pyvospace_ngas.errors import InvalidArgument, InvalidURI, TypeNotSupported
-from pyvospace_ngas.model import standard, views
+from pyvospace_ngas.model import views
 from pyvospace_ngas.model.node import BY_NAME, Detail, Node, NodeTemplate, NodeType
 from pyvospace_ngas.model.properties import shown
 from pyvospace_ngas.model.uri import NodePath, Space, encode_name
@@ -20,41 +20,19 @@ _PROPERTY: Final = vos("property")
 _READ_ONLY: Final = "readOnly"
 _ROOT: Final = f'xmlns:vos="{VOS}" xmlns:xsi="{XSI}" '
 _VERSION: Final = ' version="2.1"'
-# On a Node and on a LinkNode the IVOA's schema has no room for views and capabilities.
 _DATA: Final = frozenset(type_ for type_ in NodeType if type_.holds_data)
-_VIEWED: Final = _DATA | {NodeType.CONTAINER}
 _NAMED: Final = {type_: f'xsi:type="vos:{type_.qname}"' for type_ in NodeType}
 
 
-def _views(accepts: Iterable[str], provides: Iterable[str]) -> str:
+@lru_cache(maxsize=64)
+def _views(accepts: tuple[str, ...], provides: tuple[str, ...]) -> str:
     lists = (
         f"<vos:{name}>"
         + "".join(f'<vos:view uri="{attribute(uri)}"/>' for uri in uris)
         + f"</vos:{name}>"
-        for name, uris in (("accepts", tuple(accepts)), ("provides", tuple(provides)))
+        for name, uris in (("accepts", accepts), ("provides", provides))
     )
     return "".join(lists) + "<vos:capabilities/>"
-
-
-_DATA_VIEWS: Final = _views(standard.IMPORT_VIEWS, standard.EXPORT_VIEWS)
-
-
-@lru_cache(maxsize=64)
-def _container_views(space: Space) -> str:
-    archives = views.archive_uris(space)
-    return _views((*standard.IMPORT_VIEWS, *archives), archives)
-
-
-@lru_cache(maxsize=64)
-def _fits_views(space: Space) -> str:
-    header = views.uri(views.Form.FITS_HEADER, space)
-    return _views(standard.IMPORT_VIEWS, (*standard.EXPORT_VIEWS, header))
-
-
-def _views_of(node: Node, space: Space) -> str:
-    if node.type is NodeType.CONTAINER:
-        return _container_views(space)
-    return _fits_views(space) if views.is_fits(node) else _DATA_VIEWS
 
 
 def read_node(body: bytes, space: Space) -> NodeTemplate:
@@ -127,26 +105,19 @@ def node_start(node: Node, path: NodePath, space: Space, detail: Detail) -> str:
 
 
 def child(node: Node, container: NodePath, space: Space, detail: Detail) -> str:
-    """Return ``node`` as an entry in the listing of ``container``.
-
-    A child that the reader may not read is written with `Detail.MIN`.
-    """
+    """Return ``node`` as an entry in the listing of ``container``."""
     uri = f"{_prefix(space, container)}/{encode_name(node.name)}"
-    return _open(node, uri, space, detail, "", "") + node_end(node, detail)
+    return _open(node, uri, space, detail, "", "") + node_end(node)
 
 
-def node_end(node: Node, detail: Detail) -> str:  # noqa: ARG001  the other pieces all take it
+def node_end(node: Node) -> str:
     """Return what closes a document begun by `node_start`."""
     return "</vos:nodes></vos:node>" if node.type is NodeType.CONTAINER else "</vos:node>"
 
 
-def whole_node(
-    node: Node, path: NodePath, space: Space, detail: Detail, children: Iterable[Node] = ()
-) -> str:
-    """Return the document of ``node``, with ``children`` if it is a container."""
-    start = node_start(node, path, space, detail)
-    listing = "".join(child(entry, path, space, detail) for entry in children)
-    return start + listing + node_end(node, detail)
+def listed(entries: Iterable[tuple[Node, Detail]], container: NodePath, space: Space) -> str:
+    """Return children of ``container``, each in its detail, as its document lists them."""
+    return "".join([child(node, container, space, detail) for node, detail in entries])
 
 
 def link_details(path: NodePath, target: str | None, space: Space) -> str:
@@ -182,8 +153,8 @@ def _open(
     start = f'<vos:node {namespaces}{_NAMED[kind]} uri="{attribute(uri)}"{version}{busy}>'
     if detail is not Detail.MIN:
         start += _properties(node)
-    if detail is Detail.MAX and kind in _VIEWED:
-        start += _views_of(node, space)
+    if detail is Detail.MAX and (offered := views.of(node, space)) is not None:
+        start += _views(*offered)
     if kind is NodeType.CONTAINER:
         return f"{start}<vos:nodes>"
     if kind is NodeType.LINK:

@@ -15,9 +15,9 @@ from pyvospace_ngas.cli.vo.listing import walk
 from pyvospace_ngas.cli.vo.session import Session, Work
 from pyvospace_ngas.cli.vo.tree import exists, make_folder
 from pyvospace_ngas.errors import VOSpaceError
+from pyvospace_ngas.model.documents import NodeDocument
 from pyvospace_ngas.model.node import Detail, NodeType
 from pyvospace_ngas.model.uri import NodePath, check_name
-from pyvospace_ngas.xml.answers import NodeDocument
 
 _HOPS: Final = 10
 

@@ -13,9 +13,9 @@ from pyvospace_ngas.cli.vo.session import Session, each
 from pyvospace_ngas.client.vospace import BY_NAME
 from pyvospace_ngas.errors import VOSpaceError
 from pyvospace_ngas.model import standard
+from pyvospace_ngas.model.documents import NodeDocument
 from pyvospace_ngas.model.node import Detail, NodeType, Order, Sort
 from pyvospace_ngas.model.uri import NodePath
-from pyvospace_ngas.xml.answers import NodeDocument
 
 if TYPE_CHECKING:
     from pyvospace_ngas.cli.vo.options import Parts

@@ -22,11 +22,12 @@ from pyvospace_ngas.model.transfer import View
 from pyvospace_ngas.model.uri import NodePath, parse_path
 from pyvospace_ngas.model.views import form_of
 from pyvospace_ngas.ops import nodes as ops
+from pyvospace_ngas.space.forms import Form, document, form
 from pyvospace_ngas.space.handlers.transfers import redirect_to_bytes
 from pyvospace_ngas.space.parameters import whole_number
-from pyvospace_ngas.space.running import RUNNING, declaration, xml
+from pyvospace_ngas.space.running import RUNNING, xml
 from pyvospace_ngas.xml import metadata
-from pyvospace_ngas.xml.nodes import child, node_end, node_start, read_node, whole_node
+from pyvospace_ngas.xml.nodes import read_node
 from pyvospace_ngas.xml.parsing import parse
 
 _ROOT: Final = "/nodes"
@@ -106,43 +107,48 @@ async def _listing(
     request: web.Request, node: Node, path: NodePath, detail: Detail
 ) -> web.StreamResponse:
     """Answer at once when one page holds all children, else stream them out page by page."""
+    written = form(request)
     space, who = request.app[SPACE], request[IDENTITY]
     limit = request.query.get("limit")
     most = None if limit is None else whole_number("limit", limit)
     start = _start(request, path)
     pages = ops.children(request.app[DATABASE], node, detail, _order(request), start, most)
 
-    def written(page: list[Node]) -> str:
-        return "".join(
-            child(
-                entry,
-                path,
-                space,
-                detail if detail is Detail.MIN or may_read(who, entry) else Detail.MIN,
-            )
-            for entry in page
-        )
+    def seen(page: list[Node]) -> list[tuple[Node, Detail]]:
+        """Return each child with its detail: the least of those that one may not read."""
+        if detail is Detail.MIN:
+            return [(child, detail) for child in page]
+        return [(child, detail if may_read(who, child) else Detail.MIN) for child in page]
 
-    head, tail = node_start(node, path, space, detail), node_end(node, detail)
     async with aclosing(pages):
-        first: list[Node] = await anext(pages, [])
+        first = seen(await anext(pages, []))
         if len(first) < ops.PAGE or len(first) == most:
-            return xml(head + written(first) + tail, headers={"ETag": etag(node)})
-        response = web.StreamResponse(headers={"ETag": etag(node)})
-        response.content_type, response.charset = "text/xml", "utf-8"
+            return _shown(written, node, document(written, node, path, space, detail, first))
+        response = web.StreamResponse(headers=_fields(written, node))
         await response.prepare(request)
-        await response.write(declaration() + (head + written(first)).encode())
+        head = written.before + written.start(node, path, space, detail)
+        await response.write((head + written.listed(first, path, space)).encode())
         async for page in pages:
-            await response.write(written(page).encode())
-        await response.write_eof(tail.encode())
+            listed = written.listed(seen(page), path, space)
+            await response.write(f"{written.between}{listed}".encode())
+        await response.write_eof(written.end(node).encode())
     return response
 
 
 def _whole(
     request: web.Request, node: Node, path: NodePath, detail: Detail, status: int = 200
 ) -> web.Response:
-    document = whole_node(node, path, request.app[SPACE], detail)
-    return xml(document, status, {"ETag": etag(node)})
+    written = form(request)
+    whole = document(written, node, path, request.app[SPACE], detail)
+    return _shown(written, node, whole, status)
+
+
+def _shown(written: Form, node: Node, body: bytes, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=body, headers=_fields(written, node))
+
+
+def _fields(written: Form, node: Node) -> dict[str, str]:
+    return {"Content-Type": written.media_type, "ETag": etag(node)}
 
 
 def _condition(request: web.Request) -> Condition:

@@ -1,0 +1,1 @@
+"""Nodes in JSON, for programs that ask for it; pure."""
