@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from pyvospace_ngas.errors import PreconditionFailed
@@ -78,8 +78,7 @@ class File:
         props = merged(self.entry.properties, self._pending)
         own = self._means.remote.words
         mtime = entries.read_time(self._pending.get(own.mtime), self._mtime)
-        return replace(
-            self.entry,
+        return self.entry._replace(
             size=staged.size,
             properties=props,
             mtime=mtime,
@@ -236,7 +235,7 @@ class File:
             raise
         self.version, self._sent = md5, time.monotonic()
         entry = entries.written(self.entry, size, md5, mtime)
-        entry = replace(entry, properties=unwritten(self.entry))
+        entry = entry._replace(properties=unwritten(self.entry))
         done: dict[str, str | None] = {}
         while (changes := self._left_after(done, path, staged, entry)) is not None:
             entry = means.remote.change(path, changes)

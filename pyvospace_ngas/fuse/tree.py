@@ -7,7 +7,7 @@ otherwise only for moments.
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from pyvospace_ngas.client.changes import Changed
@@ -226,7 +226,7 @@ class Tree:
         self.remove(source)
         with self._lock:
             self._forget_below(destination)
-        self.put(destination, replace(entry, etag=None))
+        self.put(destination, entry._replace(etag=None))
 
     def forget(self, path: NodePath | None = None) -> None:
         """Believe nothing any more: of one path, or of all."""
@@ -292,6 +292,6 @@ def _found(entry: Entry, before: _Known | None, at: float) -> _Known:
 
 def _same(entry: Entry, known: _Known | None) -> Entry:
     """Return ``entry`` with the tag of what we knew, if it shows no difference to it."""
-    if known is None or replace(known.entry, etag=None) != entry:
+    if known is None or known.entry._replace(etag=None, asked=entry.asked) != entry:
         return entry
     return known.entry

@@ -6,6 +6,7 @@ It is read in a tenth of the time that XML takes, which tells where a listing ha
 import json
 from collections.abc import Iterable
 from functools import lru_cache
+from json.encoder import encode_basestring as _text
 from typing import Any, Final
 
 from pyvospace_ngas.errors import DocumentTooLarge, InvalidArgument
@@ -15,13 +16,13 @@ from pyvospace_ngas.model.node import BY_NAME, Detail, Node, NodeType
 from pyvospace_ngas.model.properties import shown
 from pyvospace_ngas.model.uri import NodePath, Space, encode_name, node_of
 
-_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_DATA: Final = frozenset(type_ for type_ in NodeType if type_.holds_data)
+_NAMED: Final = {type_: f'"type":"{type_.qname}"' for type_ in NodeType}
 
 
 def node_start(node: Node, path: NodePath, space: Space, detail: Detail) -> str:
     """Return a whole document but for a container's children and `node_end`."""
-    start = _encode(_members(node, space.uri(path), space, detail))[:-1]
-    return f'{start},"nodes":[' if node.type is NodeType.CONTAINER else start
+    return _open(node, space.uri(path), space, detail)
 
 
 def node_end(node: Node) -> str:
@@ -32,13 +33,12 @@ def node_end(node: Node) -> str:
 def listed(entries: Iterable[tuple[Node, Detail]], container: NodePath, space: Space) -> str:
     """Return children of ``container``, each in its detail, as its document lists them."""
     prefix = space.uri(container)
-    found = []
-    for node, detail in entries:
-        members = _members(node, f"{prefix}/{encode_name(node.name)}", space, detail)
-        if node.type is NodeType.CONTAINER:
-            members["nodes"] = ()
-        found.append(members)
-    return _encode(found)[1:-1]
+    return ",".join(
+        [
+            _open(node, f"{prefix}/{encode_name(node.name)}", space, detail) + node_end(node)
+            for node, detail in entries
+        ]
+    )
 
 
 def read_node(body: bytes) -> NodeDocument:
@@ -54,30 +54,40 @@ def read_node(body: bytes) -> NodeDocument:
         raise InvalidArgument("not the JSON document of a node") from None
 
 
-def _members(node: Node, uri: str, space: Space, detail: Detail) -> dict[str, object]:
+def _open(node: Node, uri: str, space: Space, detail: Detail) -> str:
+    """Return an object but for its end; put together from texts, in half an encoder's time."""
     kind = node.type
-    found: dict[str, object] = {"uri": uri, "type": kind.qname}
-    if kind.holds_data:
-        found["busy"] = node.busy
+    start = f'{{"uri":{_text(uri)},{_NAMED[kind]}'
+    if kind in _DATA:
+        start += ',"busy":true' if node.busy else ',"busy":false'
     if detail is not Detail.MIN:
-        properties, read_only = {}, []
+        members, read_only = [], []
         for name, value, fixed in shown(node):
-            properties[name] = value
+            members.append(f"{_name(name)}{_text(value)}")
             if fixed:
                 read_only.append(name)
-        found["properties"], found["readOnly"] = properties, read_only
+        start += f',"properties":{{{",".join(members)}}},"readOnly":{_list(tuple(read_only))}'
     if detail is Detail.MAX and (offered := views.of(node, space)) is not None:
-        found["accepts"], found["provides"] = offered
+        start += f',"accepts":{_list(offered[0])},"provides":{_list(offered[1])}'
     if kind is NodeType.LINK:
-        found["target"] = node.target or ""
-    return found
+        start += f',"target":{_text(node.target or "")}'
+    return f'{start},"nodes":[' if kind is NodeType.CONTAINER else start
+
+
+@lru_cache(maxsize=512)  # a listing has the same few in every child
+def _name(uri: str) -> str:
+    return f"{_text(uri)}:"
+
+
+@lru_cache(maxsize=64)
+def _list(texts: tuple[str, ...]) -> str:
+    return f"[{','.join(map(_text, texts))}]"
 
 
 def _node(members: dict[str, Any]) -> NodeDocument:
     uri, properties, target = members["uri"], members.get("properties", {}), members.get("target")
     children = members.get("nodes")
-    texts = {type(value) for value in properties.values()}
-    if not texts <= {str} or not isinstance(target, str | None):
+    if not {str}.issuperset(map(type, properties.values())) or not isinstance(target, str | None):
         raise TypeError("a text is none")
     return NodeDocument(
         uri,

@@ -44,10 +44,14 @@ class NodeDocument(NamedTuple):
         return self.properties.get(standard.MD5)
 
     @property
+    def changed(self) -> str | None:
+        """Return when the bytes last changed, as the server writes it."""
+        return self.properties.get(standard.MTIME) or self.properties.get(standard.DATE)
+
+    @property
     def modified(self) -> datetime | None:
         """Return when the bytes last changed, if the server says so."""
-        said = self.properties.get(standard.MTIME) or self.properties.get(standard.DATE)
-        return None if said is None else moment(said)
+        return None if self.changed is None else moment(self.changed)
 
 
 def moment(said: str) -> datetime | None:

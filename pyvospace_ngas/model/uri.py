@@ -31,6 +31,7 @@ _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f/\ud800-\udfff\ufffe\uffff]")
 # A path that needs no decoding and holds no special name; no part of it can be too long.
 _SPACE: Final = re.compile(r"\s")
 _SIMPLE: Final = re.compile(r"(?=.{1,255}\Z)(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")
 _ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -151,6 +152,14 @@ def split(uri: str) -> tuple[str, str]:
 
 def node_of(uri: str) -> NodePath:
     """Return the path that a ``vos:`` URI of whichever space names."""
+    around, _, name = uri.rpartition("/")
+    if around.startswith("vos://") and "#" not in around and _PLAIN_NAME.fullmatch(name):
+        return _container(around) / name
+    return parse_path(split(uri)[1], uri)
+
+
+@lru_cache(maxsize=64)  # of 10,000 in a listing it is the same
+def _container(uri: str) -> NodePath:
     return parse_path(split(uri)[1], uri)
 
 
