@@ -28,6 +28,7 @@ _FINE: Final = b"mounted"
 _REFUSED: Final = (
     VOSpaceError, BadOption, binding.NoBinding, config.ConfigError, InUse, OSError,
 )  # fmt: skip
+_TURN: Final = 0.001  # seconds that the kernel waits for long work, such as reading a listing
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,6 +85,7 @@ def _mount(args: argparse.Namespace) -> int:
 
 def _serve(given: mount_options.Given, ready: Callable[[], None]) -> int:
     spare_what_stays()
+    __import__("sys").setswitchinterval(0.0003)
     allow_many_files()
     try:
         all_sent = session.serve(given.settings, given.options, given.libfuse, ready)

@@ -7,7 +7,9 @@ import errno
 import functools
 import importlib
 import importlib.util
+import operator
 import os
+import struct
 import threading
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -15,7 +17,11 @@ from typing import Any, Final
 
 ENCODING: Final = "utf8-fuse"  # names are bytes: what is no UTF-8 survives the way there and back
 _NAMES: Final = ("utf-8", "surrogateescape")  # the same, without a codec of our own
-_TIMES: Final = frozenset({"st_atime", "st_mtime", "st_ctime"})
+_PLAIN: Final = (
+    "st_mode", "st_nlink", "st_size", "st_blocks", "st_blksize", "st_uid", "st_gid",
+)  # fmt: skip
+_TIMES: Final = ("st_atime", "st_mtime", "st_ctime")
+_CODES: Final = {2: "H", 4: "I", 8: "q"}  # of numbers by their size
 _SECOND: Final = 10**9
 _LIBRARY: Final = {2: "fuse", 3: "fuse3"}
 _NEEDED: Final = "fuse_loop_cfg_create"  # of libfuse 3.12, the oldest that is known to do
@@ -171,6 +177,9 @@ def _with_readdirplus(mfusepy: ModuleType) -> Any:
     """Return mfusepy's FUSE with attributes in listings, and with large requests."""
 
     class Plus(_lean(mfusepy)):  # type: ignore[misc]
+        filler = _keeping(mfusepy.fuse_fill_dir_t)
+        status = mfusepy.c_stat
+
         def init_fuse_3(self, conn: Any, config: Any) -> None:
             info = conn.contents
             info.want = (info.want | _READDIRPLUS) & ~_READDIRPLUS_AUTO
@@ -189,26 +198,52 @@ def _with_readdirplus(mfusepy: ModuleType) -> Any:
         ) -> int:
             # With an offset of 0 libfuse ignores that the attributes are all there.
             plus = _FILL_DIR_PLUS if flags & 1 else 0
-            status = mfusepy.c_stat()  # libfuse copies it
-            reference = ctypes.byref(status)
+            fill, status = ctypes.cast(filler, self.filler), _Status(self.status)
             listed = self.operations.listed(fip.contents.fh)
-            for number, (name, attrs) in enumerate(listed[offset:], offset + 1):
-                _describe(status, attrs)
-                if filler(buf, name.encode(*_NAMES), reference, number, plus):
+            for number in range(offset, len(listed)):
+                name, attrs = listed[number]
+                status.fill(attrs)
+                if fill(buf, name.encode(*_NAMES), status.reference, number + 1, plus):
                     break
             return 0
 
     return Plus
 
 
-def _describe(status: Any, attrs: Mapping[str, int]) -> None:
-    """Fill in a ``struct stat``, of which every one has the same fields or none but the mode."""
-    for key, value in attrs.items():
-        if key in _TIMES:
-            moment = getattr(status, key + "spec")
-            moment.tv_sec, moment.tv_nsec = divmod(value, _SECOND)
-        else:
-            setattr(status, key, value)
+def _keeping(prototype: Any) -> Any:
+    """Return ``prototype`` for a function of libfuse's that takes no time.
+
+    ctypes has other threads run meanwhile, and a listing of 1,000 names waits 1,000 times for
+    them to stop again.
+    """
+    return ctypes.PYFUNCTYPE(prototype._restype_, *prototype._argtypes_)
+
+
+class _Status:
+    """Memory for a ``struct stat``, filled in at once: ctypes takes four times as long."""
+
+    def __init__(self, layout: Any) -> None:
+        self._numbers = layout()
+        self.reference = ctypes.byref(self._numbers)
+        places = []  # where each number lies, and in how many bytes, which differs by platform
+        for key in _PLAIN:
+            place = getattr(layout, key)
+            places.append((place.offset, _CODES[place.size]))
+        for key in _TIMES:
+            place, half = getattr(layout, f"{key}spec"), getattr(layout, f"{key}spec").size // 2
+            places += [(place.offset, _CODES[half]), (place.offset + half, _CODES[half])]
+        self._order = operator.itemgetter(*sorted(range(len(places)), key=places.__getitem__))
+        text, end = "=", 0
+        for offset, code in sorted(places):
+            text += f"{offset - end}x{code}"
+            end = offset + struct.calcsize(code)
+        self._pack = struct.Struct(text).pack_into
+
+    def fill(self, attrs: Mapping[str, int]) -> None:
+        numbers = [attrs[key] for key in _PLAIN]
+        for key in _TIMES:
+            numbers += divmod(attrs[key], _SECOND)
+        self._pack(self._numbers, 0, *self._order(numbers))
 
 
 class Kernel:

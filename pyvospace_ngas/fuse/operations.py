@@ -134,7 +134,8 @@ class Mount:
         where = self._path(path)
         listing = self._means.tree.listing(where)
         self._walks.opened(where, listing)
-        shown = [(".", {"st_mode": stat.S_IFDIR}), ("..", {"st_mode": stat.S_IFDIR})]
+        around = self._shown(Entry(Kind.DIRECTORY))  # of which only the type counts
+        shown = [(".", around), ("..", around)]
         own = {}
         for file in self.files.below(where):
             if (at := file.path) is not None and at.parent == where and file.is_dirty:

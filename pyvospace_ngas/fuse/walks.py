@@ -20,7 +20,7 @@ _AHEAD: Final = 2  # directories that are listed before they are asked for
 _NEAR: Final = 4  # steps forward that count as the next: programs sort in ways of their own
 _TURN: Final = 2.0  # seconds from one to the next, beyond which nobody walks
 _WALKS: Final = 64  # directories through which somebody may walk, one below the other
-_NOWHERE: Final = -1 - _NEAR  # the first directory that is opened is not yet a walk
+_AT_ONCE: Final = 0.25  # from a directory to its first one, beyond which that is not yet a walk
 
 
 @dataclass(slots=True)
@@ -29,8 +29,8 @@ class _Walk:
 
     names: list[str]
     numbers: Mapping[str, int]
-    at: float = 0.0
-    last: int = _NOWHERE
+    at: float
+    last: int = -1
     done: int = -1
 
 
@@ -50,7 +50,7 @@ class Walks:
             self._walks.pop(path, None)
             if len(names) > _AHEAD:
                 numbers = {name: number for number, name in enumerate(names)}
-                self._walks[path] = _Walk(names, numbers)
+                self._walks[path] = _Walk(names, numbers, time.monotonic())
                 if len(self._walks) > _WALKS:
                     self._walks.popitem(last=False)
             ahead = self._next(path) if path.parts and self._tree.is_told else []
@@ -70,7 +70,8 @@ class Walks:
             return []
         self._walks.move_to_end(parent)
         now, step = time.monotonic(), number - walk.last
-        walks = 0 < step <= _NEAR and now - walk.at < _TURN
+        longest = _AT_ONCE if walk.last < 0 else _TURN
+        walks = 0 < step <= _NEAR and now - walk.at < longest
         walk.at, walk.last = now, number
         if not walks:
             walk.done = number
