@@ -61,12 +61,10 @@ def _open(node: Node, uri: str, space: Space, detail: Detail) -> str:
     if kind in _DATA:
         start += ',"busy":true' if node.busy else ',"busy":false'
     if detail is not Detail.MIN:
-        members, read_only = [], []
-        for name, value, fixed in shown(node):
-            members.append(f"{_name(name)}{_text(value)}")
-            if fixed:
-                read_only.append(name)
-        start += f',"properties":{{{",".join(members)}}},"readOnly":{_list(tuple(read_only))}'
+        said = shown(node)
+        members = ",".join([f"{_name(name)}{_text(value)}" for name, value, _ in said])
+        read_only = _list(tuple([name for name, _, fixed in said if fixed]))
+        start += f',"properties":{{{members}}},"readOnly":{read_only}'
     if detail is Detail.MAX and (offered := views.of(node, space)) is not None:
         start += f',"accepts":{_list(offered[0])},"provides":{_list(offered[1])}'
     if kind is NodeType.LINK:

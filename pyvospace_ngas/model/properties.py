@@ -1,10 +1,9 @@
 """Properties: which the service keeps, which a client may set, and what they look like outside."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Final
 
 from pyvospace_ngas.errors import InvalidArgument, PermissionDenied
@@ -45,34 +44,38 @@ class Settings:
     public_read: bool | None = None
 
 
-@lru_cache(maxsize=4096)  # a node shows three times that mostly are one
 def timestamp(moment: datetime, precision: str = "milliseconds") -> str:
     """Return ``moment`` as UTC in the form of the standard, to the ``precision``."""
-    return moment.astimezone(UTC).isoformat(timespec=precision)[:-6] + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat("T", precision)[:-6] + "Z"
 
 
-def shown(node: Node) -> Iterator[tuple[str, str, bool]]:
-    """Give every property of ``node`` as URI, value, and whether only the service sets it."""
-    for uri, value in node.props.items():
-        yield uri, value, uri == QUOTA
+def shown(node: Node) -> list[tuple[str, str, bool]]:
+    """Return every property of ``node`` as URI, value, and whether only the service sets it."""
+    found = [(uri, value, uri == QUOTA) for uri, value in node.props.items()]
     if node.available is not None:
-        yield AVAILABLE_SPACE, str(node.available), True
+        found.append((AVAILABLE_SPACE, str(node.available), True))
     if node.group_read is not None:
-        yield GROUP_READ, node.group_read, False
+        found.append((GROUP_READ, node.group_read, False))
     if node.group_write is not None:
-        yield GROUP_WRITE, node.group_write, False
+        found.append((GROUP_WRITE, node.group_write, False))
     if node.public_read is not None:
-        for name in (PUBLIC_READ, IS_PUBLIC):
-            yield name, "true" if node.public_read else "false", False
-    yield LENGTH, str(node.length), True
+        public = "true" if node.public_read else "false"
+        found += ((PUBLIC_READ, public, False), (IS_PUBLIC, public, False))
+    found.append((LENGTH, str(node.length), True))
     if node.md5 is not None:
-        yield MD5, node.md5, True
-    changed = timestamp(node.mtime)
-    yield DATE, changed, True
-    yield MTIME, changed, True
-    yield CTIME, timestamp(node.ctime), True
-    yield BTIME, timestamp(node.btime), True
-    yield CREATOR, node.owner, True
+        found.append((MD5, node.md5, True))
+    mtime, ctime, btime = node.mtime, node.ctime, node.btime
+    changed = timestamp(mtime)  # mostly the only time there is, and dear to write
+    found += (
+        (DATE, changed, True),
+        (MTIME, changed, True),
+        (CTIME, changed if ctime == mtime else timestamp(ctime), True),
+        (BTIME, changed if btime == mtime else timestamp(btime), True),
+        (CREATOR, node.owner, True),
+    )
+    return found
 
 
 def merged(before: Node | None, changes: Mapping[str, str | None]) -> Settings:
