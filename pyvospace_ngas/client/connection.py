@@ -12,7 +12,7 @@ import aiohttp
 from yarl import URL
 
 from pyvospace_ngas.client.faults import fault
-from pyvospace_ngas.client.wire import Span, Wire
+from pyvospace_ngas.client.wire import Body, Span, Wire
 from pyvospace_ngas.errors import InvalidArgument, ServiceUnavailable, VOSpaceError
 
 ATTEMPTS: Final = 3
@@ -171,10 +171,19 @@ class Connection:
 
     async def fetch(self, url: str, headers: Mapping[str, str], span: Span) -> None:
         """Fill ``span`` from a byte endpoint, which gets no credentials; one attempt."""
+        self.requests += 1
+        await self._bare.fetch(URL(url, encoded=True), headers, span)
+
+    async def body(self, url: str, headers: Mapping[str, str], start: int) -> Body:
+        """Return what comes from ``start`` to a file's end, as `fetch` would; one attempt."""
+        self.requests += 1
+        return await self._bare.open(URL(url, encoded=True), headers, start)
+
+    @property
+    def _bare(self) -> Wire:
         if self._wire is None:
             self._wire = Wire(self.timeout)
-        self.requests += 1
-        await self._wire.fetch(URL(url, encoded=True), headers, span)
+        return self._wire
 
     @asynccontextmanager
     async def stream(

@@ -14,13 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import Final
+from typing import Final, TypeVar
 
 from yarl import URL
 
 from pyvospace_ngas import errors
 from pyvospace_ngas.client.faults import fault
 
+T = TypeVar("T")
 _CONNECT: Final = 10.0  # seconds
 _THREADS: Final = 32  # and so many connections at once
 _KEPT: Final = 8  # idle connections to one server
@@ -48,6 +49,28 @@ class Span:
         return self.start + sum(sizes[: self.done]), self.start + sum(sizes)
 
 
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What an answer brings, to be taken off its socket: first ``begun``, then ``left`` bytes."""
+
+    line: HTTPConnection
+    begun: bytes
+    left: int
+
+    @property
+    def socket(self) -> int:
+        """Return the socket's number; reading from it makes nobody wait."""
+        return self.line.sock.fileno()
+
+    def cut(self) -> None:
+        """Have whoever reads there find the end; for any thread."""
+        _cut(self.line)
+
+    def close(self) -> None:
+        """End the connection, whatever still comes."""
+        self.line.close()
+
+
 class Wire:
     """Connections that are used again, and the threads that read from them."""
 
@@ -61,16 +84,36 @@ class Wire:
         """Fill ``span``; raises what breaks as an `OSError`. Cancelled, it leaves no thread."""
         origin = url.origin()
         line = self._kept(origin) or await self._connected(origin)
-        loop = asyncio.get_running_loop()
-        job = loop.run_in_executor(self._threads, _receive, line, url.raw_path_qs, fields, span)
         again = False
         try:
-            again = await asyncio.shield(job)
+            again = await self._done(line, _receive, line, url.raw_path_qs, fields, span)
+        finally:
+            self._give(origin, line, again=again)
+
+    async def open(self, url: URL, fields: Mapping[str, str], start: int) -> Body:
+        """Return what is to come from ``start`` to the end of a file, over a socket without TLS.
+
+        Raises what breaks as an `OSError`.
+        """
+        origin = url.origin()
+        line = self._kept(origin) or await self._connected(origin)
+        body = None
+        try:
+            body = await self._done(line, _begin, line, url.raw_path_qs, fields, start)
+        finally:
+            if body is None:
+                line.close()
+        return body
+
+    async def _done(self, line: HTTPConnection, work: Callable[..., T], *args: object) -> T:
+        """Do ``work`` on ``line`` in a thread; cut short, it ends before this does."""
+        job = asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+        try:
+            return await asyncio.shield(job)
         finally:
             if not job.done():
                 _cut(line)
                 await asyncio.wait([job])
-            self._give(origin, line, again=again)
 
     def _give(self, origin: URL, line: HTTPConnection, *, again: bool) -> None:
         idle = self._idle.setdefault(origin, [])
@@ -140,21 +183,44 @@ def _receive(line: HTTPConnection, target: str, fields: Mapping[str, str], span:
     A thread may be cut off at any moment: what it is told then is only that its bytes do not come.
     """
     start, end = span.left
-    headers = {**fields, "Range": f"bytes={start}-{end - 1}"}
     try:
-        if isinstance(line.sock, ssl.SSLSocket):
-            line.sock.do_handshake()  # nothing, on a connection that has had it
-        line.request("GET", target, headers=headers)
-        response = line.getresponse()
+        response = _asked(line, target, {**fields, "Range": f"bytes={start}-{end - 1}"})
         _take(response, start, end, span)
     except HTTPException as error:
         raise ConnectionError(f"no answer in HTTP: {type(error).__name__}") from error
     return response.isclosed() and not response.will_close
 
 
-def _take(response: HTTPResponse, start: int, end: int, span: Span) -> None:
+def _begin(line: HTTPConnection, target: str, fields: Mapping[str, str], start: int) -> Body:
+    """Ask for all from ``start`` on, and take no more than the answer's header for now."""
+    if isinstance(line.sock, ssl.SSLSocket):
+        raise errors.TransferFailed("with TLS the bytes are not on the socket")
+    try:
+        response = _asked(line, target, {**fields, "Range": f"bytes={start}-"})
+        skip = first_byte(response.status, response.getheader("Content-Range"), start)
+        if skip or response.length is None:
+            raise errors.TransferFailed("the service does not send parts of known length")
+        begun = (
+            response.fp.read1(_SCRATCH) if response.length else b""
+        )  # what came with the header
+    except HTTPException as error:
+        raise ConnectionError(f"no answer in HTTP: {type(error).__name__}") from error
+    line.sock.setblocking(False)
+    return Body(line, begun, response.length - len(begun))
+
+
+def _asked(line: HTTPConnection, target: str, fields: Mapping[str, str]) -> HTTPResponse:
+    """Return an answer of which only the header was read, unless it is a refusal."""
+    if isinstance(line.sock, ssl.SSLSocket):
+        line.sock.do_handshake()  # nothing, on a connection that has had it
+    line.request("GET", target, headers=dict(fields))
+    response = line.getresponse()
     if response.status not in (200, 206):
         raise fault(response.status, response.read(_LONGEST_REFUSAL))
+    return response
+
+
+def _take(response: HTTPResponse, start: int, end: int, span: Span) -> None:
     skip = first_byte(response.status, response.getheader("Content-Range"), start)
     length = response.length
     if length is not None and length - skip < end - start:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from pyvospace_ngas.fuse import binding, journal
+from pyvospace_ngas.fuse import binding, journal, readahead
 from pyvospace_ngas.fuse.chunks import Chunks
 from pyvospace_ngas.fuse.files import Means
 from pyvospace_ngas.fuse.news import News
@@ -32,6 +32,12 @@ def serve(
 
     Returns whether all that was written is at the server. The process must not fork afterwards.
     """
+
+    def answers() -> None:
+        if "max_readahead" not in options:
+            readahead.extend(settings.mountpoint)
+        ready()
+
     owner = f"{settings.user or 'nobody'} at {settings.url}"
     # Another mount may have ended here, and be sending still.
     staging = Staging(settings.state, owner, settings.drain)
@@ -41,7 +47,7 @@ def serve(
         remote.node(settings.root)  # whoever may not read it is told so now
         means = Means(remote, Tree(remote, settings), staging, Chunks(settings.cache))
         kernel = binding.Kernel(version)
-        mount = _mount(settings, means, kernel, ready)
+        mount = _mount(settings, means, kernel, answers)
         if not settings.read_only:
             journal.replay(means, mount.files)
         binding.run(mount, settings.mountpoint, _options(settings, options), kernel)

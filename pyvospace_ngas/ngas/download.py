@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from pyvospace_ngas.ngas import splicing
 from pyvospace_ngas.ngas.client import begin, interpret
 from pyvospace_ngas.ngas.errors import Malformed, NgasError, Refused, Unreachable
 from pyvospace_ngas.ngas.placement import Entry
@@ -61,7 +62,7 @@ class Reading:
         await self._skip()
         if not self._left:
             return 0
-        count = await self._connection.pour(pipe, min(self._left, READ))
+        count = await self._connection.pour(pipe, min(self._left, splicing.LARGE))
         if not count:
             raise self._broken()
         self._left -= count

@@ -118,7 +118,7 @@ async def _pour(
             try:
                 client = os.dup(transport.get_extra_info("socket").fileno())
                 opened.callback(os.close, client)
-                pipe = opened.enter_context(splicing.pipe())
+                pipe = opened.enter_context(splicing.pipe(source.left))
             except OSError as error:  # too many files are open, or the client is gone
                 log.warning("a download goes piece by piece: %s", error.strerror)
                 return
