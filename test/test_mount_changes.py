@@ -13,6 +13,7 @@ from mount_support import Site, mounted, names, wait_until
 
 from pyvospace_ngas.client.changes import Changed
 from pyvospace_ngas.errors import NodeNotFound
+from pyvospace_ngas.fuse import walks as walks_
 from pyvospace_ngas.fuse.binding import Kernel
 from pyvospace_ngas.fuse.chunks import Chunks
 from pyvospace_ngas.fuse.entries import Entry
@@ -151,9 +152,11 @@ def test_what_others_do_is_heard(site: Site, seen: Picture) -> None:
     wait_until(lambda: not seen.has("e"))
 
 
+@pytest.mark.parametrize("at_once", [False, True], ids=["who comes later", "a program"])
 def test_who_goes_through_directories_finds_the_next_ones_listed(
-    site: Site, seen: Picture
+    site: Site, seen: Picture, monkeypatch: pytest.MonkeyPatch, at_once: bool
 ) -> None:
+    monkeypatch.setattr(walks_, "_AT_ONCE", 60.0 if at_once else 0.0)
     for name in "abcdefghijkl":
         make(site, f"{seen.path}/{name}", "ContainerNode")
         make(site, f"{seen.path}/{name}/f")
@@ -175,8 +178,8 @@ def test_who_goes_through_directories_finds_the_next_ones_listed(
 
     try:
         asks(1, enter)
-        asks(1, lambda: enter("a"))
-        asks(3, lambda: enter("b"))  # and the two after it
+        asks(3 if at_once else 1, lambda: enter("a"))
+        asks(1 if at_once else 3, lambda: enter("b"))  # and the two after it
         asks(1, lambda: enter("c"))
         make(site, f"{seen.path}/d/new")
         wait_until(lambda: set(enter("d")) == {"f", "new"})

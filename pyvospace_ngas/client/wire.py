@@ -113,7 +113,7 @@ class Wire:
         finally:
             if not job.done():
                 _cut(line)
-                await asyncio.wait([job])
+                await asyncio.gather(job, return_exceptions=True)  # which nobody is told any more
 
     def _give(self, origin: URL, line: HTTPConnection, *, again: bool) -> None:
         idle = self._idle.setdefault(origin, [])

@@ -20,7 +20,6 @@ _SMALL: Final = 128 << 10  # what is fetched at a place that nobody comes to in 
 _PASSED: Final = 8  # blocks that were read to their end in order
 _MUCH: Final = 64 << 20  # bytes that are worth a flow
 _MISSES: Final = 8  # reads in another order, after which a file has none any more
-_PATIENCE: Final = 10.0  # seconds for the next bytes of a flow, which then come otherwise
 _SPARE: Final = 48  # blocks that are kept for what comes next
 
 Key = tuple[str, int, int]  # the version's MD5, and from where on how many bytes
@@ -204,7 +203,8 @@ class Content:
         self._asks = False
         if self.size - start < _MUCH or self._flow is not None:
             return
-        flow = Flow(start, self._remote.spawn(self._body(start)), self._chunks.pipes, _PATIENCE)
+        coming = self._remote.spawn(self._body(start))
+        flow = Flow(start, coming, self._chunks.pipes, self._remote.patience)
         self._flow = flow
         self._remote.spawn(self._watch(flow))
 

@@ -1,4 +1,4 @@
-"""How far the kernel reads ahead on a mount: in requests of 128 KiB, unless root says otherwise."""
+"""How far the kernel reads ahead on a mount: by 128 KiB, unless root has it otherwise."""
 
 import logging
 import os
