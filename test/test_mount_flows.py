@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import mount_support
 import pytest
 from aiohttp.test_utils import TestServer
+from mount_support import Site, mounted
 from rude_space import Rude, RudeSpace, md5
 
 from pyvospace_ngas.errors import PreconditionFailed
@@ -92,6 +94,27 @@ def rests(rude: RudeSpace) -> int:
 async def test_what_is_read_in_order_flows(rude: RudeSpace, reading: Reading) -> None:
     await asyncio.to_thread(reading.all)
     assert reading.flowed == len(DATA) - BLOCK
+    assert rests(rude) == 1
+
+
+async def test_a_read_across_the_beginning_is_no_gap(rude: RudeSpace, reading: Reading) -> None:
+    def work() -> None:
+        reading.all(0, BLOCK - PIECE // 2)
+        for offset in range(BLOCK - PIECE // 2, len(DATA), PIECE):
+            assert reading.at(offset) == DATA[offset : offset + PIECE]
+
+    await asyncio.to_thread(work)
+    assert reading.flowed > 10 * BLOCK
+    assert rests(rude) == 1
+
+
+async def test_what_nobody_reads_is_passed_by(rude: RudeSpace, reading: Reading) -> None:
+    def work() -> None:
+        reading.all(0, 2 * BLOCK)
+        reading.all(2 * BLOCK + 3 * PIECE)
+
+    await asyncio.to_thread(work)
+    assert reading.flowed > 10 * BLOCK
     assert rests(rude) == 1
 
 
@@ -208,7 +231,26 @@ async def test_two_versions_do_not_mix(
     content._flows = True
     with pytest.raises(PreconditionFailed):
         await asyncio.to_thread(reading.all, BLOCK)
-    assert rests(rude) == 1
+
+
+@pytest.mark.skipif(mount_support.why_not() is not None, reason=str(mount_support.why_not()))
+@pytest.mark.parametrize("version", mount_support.versions())
+def test_a_large_file_comes_whole_through_a_mount(
+    site: Site, tmp_path: Path, version: int
+) -> None:
+    path, data = site.container(), random.Random(5).randbytes(128 << 20)
+    site.run(site.alice.push(f"{path}/f", data))
+    with mounted(site, tmp_path, path, f"fuse={version}") as m:
+        before = m.status()["requests"]
+        with (m / "f").open("rb") as file:
+            assert file.read(5) == data[:5]
+            assert file.read() == data[5:]
+        asked = m.status()["requests"] - before
+        assert asked < (12 if version == 3 else 30)  # with libfuse 2 nothing flows
+        device = m.path.stat().st_dev
+        ahead = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+        if os.access(ahead, os.W_OK):
+            assert int(ahead.read_text(encoding="ascii")) == 512
 
 
 async def test_the_end_wakes_who_waits(

@@ -161,6 +161,8 @@ class Content:
             done += self._block(number).copy(start, into[done : end - offset])
             if in_order and (offset + done) % BLOCK == 0:
                 self._chunks.passed(self._key(number))
+        if (flow := self._flow) is not None and offset < flow.start < end:
+            flow.passed(end)
         return done
 
     def _key(self, block: int) -> Key:

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _GAP: Final = 2 << 20  # bytes ahead of us at which a reader still can be next
 _TURN: Final = 0.05  # seconds to wait for the reader of what comes before
+_SCRATCH: Final = 64 << 10
 _STUCK: Final = 3  # times that nothing moves though there is something
 IDLE: Final = 2.0  # seconds without a reader: an archive answers only so many at once
 
@@ -62,6 +63,7 @@ class Flow:
         self._at = start
         self._lock = threading.Lock()
         self._moved = threading.Condition(self._lock)
+        self._surplus = 0  # bytes that come next and are not wanted
         self._begun = b""
         self._body: Body | None = None
         self._used = time.monotonic()
@@ -84,6 +86,12 @@ class Flow:
             self._moved.notify_all()
             return pipe.source
 
+    def passed(self, offset: int) -> None:
+        """Take in that what comes before ``offset`` was read elsewhere, at the beginning."""
+        with self._lock:
+            if self._at < offset <= self._at + _GAP:
+                self._pass(offset)
+
     def end(self) -> None:
         """Take no more; who waits for bytes is woken."""
         self.is_over = True
@@ -105,20 +113,31 @@ class Flow:
 
     def _is_next(self, offset: int) -> bool:
         """Wait for those who read what comes before: the kernel asks for several at once."""
-        until = time.monotonic() + _TURN
+        at, until = self._at, time.monotonic() + _TURN
         while self._at != offset and not self.is_over:
             if not self._at < offset <= self._at + _GAP:
                 return False
+            if self._at != at:  # somebody was served, which may have taken long
+                at, until = self._at, time.monotonic() + _TURN
             left = until - time.monotonic()
-            if left <= 0 or not self._moved.wait(left):
-                self._end()
+            if left <= 0:
+                self._pass(offset)  # what lies before, nobody wants
+            else:
+                self._moved.wait(left)
         return not self.is_over
+
+    def _pass(self, offset: int) -> None:
+        self._surplus += offset - self._at
+        self._at = offset
+        self._moved.notify_all()
 
     def _fill(self, sink: int, count: int) -> None:
         """Move ``count`` bytes into a pipe, or raise: then there may be some in it."""
         if self._body is None:
             self._body = self._coming.result()
             self._begun = self._body.begun
+        while self._surplus:
+            self._surplus -= self._dropped(self._body)
         if self._begun:
             done = os.write(sink, self._begun[:count])
             self._begun = self._begun[done:]
@@ -136,6 +155,22 @@ class Flow:
             if not moved:
                 raise EOFError("the bytes ended early")
             count, stuck = count - moved, 0
+
+    def _dropped(self, body: Body) -> int:
+        """Take some of the bytes that nobody wants; return how many."""
+        most = min(self._surplus, _SCRATCH)
+        if self._begun:
+            dropped, self._begun = self._begun[:most], self._begun[most:]
+            return len(dropped)
+        while True:
+            try:
+                count = len(body.line.sock.recv(most))
+            except BlockingIOError:
+                self._waited(body.socket)
+                continue
+            if not count:
+                raise EOFError("the bytes ended early")
+            return count
 
     def _waited(self, source: int) -> bool:
         """Wait for bytes; return whether there were some at once."""
