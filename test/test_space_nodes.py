@@ -1,6 +1,7 @@
 """createNode, getNode, setNode and deleteNode over HTTP, on a real PostgreSQL."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +14,10 @@ from validation import valid
 from waiting_support import until_true
 
 from pyvospace_ngas.db.connect import connect
+from pyvospace_ngas.json.nodes import read_node as read_json
+from pyvospace_ngas.xml.answers import read_node_document as read_xml
 
+JSON = "RESPONSEFORMAT=json"
 LINK = "<vos:target>http://example.org/a?b=1</vos:target>"
 
 
@@ -200,6 +204,34 @@ async def test_a_listing_of_many_pages_is_streamed_whole(alice: Caller, dsn: str
         answer = await alice.get(f"/nodes/home/alice/big?detail={detail}")
         assert names(answer.text) == [f"f{number:05}" for number in range(1, 2501)]
         valid(answer.body)
+        in_json = await alice.get(f"/nodes/home/alice/big?detail={detail}&{JSON}")
+        assert read_json(in_json.body) == read_xml(answer.body)
+
+
+async def test_a_node_is_shown_in_json_to_who_asks_for_it(alice: Caller) -> None:
+    place = "/nodes/home/alice/c"
+    wanted = node("/home/alice/c", "ContainerNode", properties(title="&lt;ä>"))
+    for unknown in ("csv", "", "json&RESPONSEFORMAT=xml"):
+        for method in ("PUT", "POST", "GET"):
+            body = None if method == "GET" else wanted
+            refused = await alice.request(method, f"{place}?RESPONSEFORMAT={unknown}", body)
+            assert (refused.status, refused.fault) == (400, "InvalidArgument")
+    assert (await alice.get(f"{place}?{JSON}")).fault == "NodeNotFound"
+    made = await alice.request("PUT", f"{place}?responseformat=application/json", wanted)
+    assert (made.status, made.headers["Content-Type"]) == (201, "application/json")
+    assert json.loads(made.body)["properties"][f"{CORE}title"] == "<ä>"
+    await alice.make("/home/alice/c/l", "LinkNode", LINK)
+    document = node("/home/alice/c", "Node", properties(title="x"))
+    changed = await alice.request("POST", f"{place}?{JSON}", document)
+    assert json.loads(changed.body)["properties"][f"{CORE}title"] == "x"
+    for query in ("", "detail=min", "detail=properties", "detail=max", "limit=0"):
+        shown = await alice.get(f"{place}?{query}&{JSON}")
+        plain = await alice.get(f"{place}?{query}")
+        assert shown.headers["ETag"] == plain.headers["ETag"]
+        assert read_json(shown.body) == read_xml(plain.body)
+    same = await alice.get(f"{place}/l?{JSON}", **{"If-None-Match": '"0-0"'})
+    assert json.loads(same.body)["target"] == "http://example.org/a?b=1"
+    assert (await alice.get(f"{place}?RESPONSEFORMAT=text/xml")).text.startswith("<?xml")
 
 
 async def test_listings_are_sorted_as_asked_and_paged_so(alice: Caller, dsn: str) -> None:
@@ -333,6 +365,8 @@ async def test_children_that_one_may_not_read_are_listed_bare(alice: Caller) -> 
     assert names(seen) == ["open", "shut"]
     assert "shown" in seen
     assert "hidden" not in seen
+    in_json = await alice("bob").get(f"/nodes/home/alice?{JSON}")
+    assert read_json(in_json.body) == read_xml(seen.encode())
 
 
 async def test_a_tree_is_deleted_whole_and_purged(alice: Caller, dsn: str) -> None:

@@ -3,19 +3,23 @@
 import logging
 import os
 from pathlib import Path
-from typing import Final
 
 log = logging.getLogger(__name__)
 
-_KIBIBYTES: Final = 512  # at once; more does not fit into the pipes that any user may have
 
+def extend(mountpoint: str, size: int) -> None:
+    """Have the kernel ask for ``size`` bytes at once where we may, if it asks for less.
 
-def extend(mountpoint: str) -> None:
-    """Have the kernel ask for more at once where we may: a third less time for a large file."""
+    That takes a third of the time off a large file. More than 512 KiB does not fit into the
+    pipes that any user may have.
+    """
+    kibibytes = size >> 10
     try:
+        if not os.path.ismount(mountpoint):
+            return  # it is over already, and the disk below is nothing of ours
         device = Path(mountpoint).stat().st_dev
         place = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
-        if int(place.read_text(encoding="ascii")) < _KIBIBYTES:
-            place.write_text(f"{_KIBIBYTES}", encoding="ascii")
+        if int(place.read_text(encoding="ascii")) < kibibytes:
+            place.write_text(f"{kibibytes}", encoding="ascii")
     except (OSError, ValueError) as error:
         log.debug("the kernel reads ahead as little as ever: %s", error)

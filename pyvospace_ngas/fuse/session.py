@@ -34,8 +34,7 @@ def serve(
     """
 
     def answers() -> None:
-        if "max_readahead" not in options:
-            readahead.extend(settings.mountpoint)
+        readahead.extend(settings.mountpoint, settings.readahead)
         ready()
 
     owner = f"{settings.user or 'nobody'} at {settings.url}"

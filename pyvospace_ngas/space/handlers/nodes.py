@@ -46,10 +46,11 @@ SORTS: Final = {
 
 async def create_node(request: web.Request) -> web.Response:
     """PUT: add a node; 201 with the whole of it."""
+    written = form(request)
     wanted = await _document(request)
     async with request.app[DATABASE].acquire() as db:
         path, node = await ops.create_node(db, request[IDENTITY], wanted)
-    return _whole(request, node, path, Detail.MAX, status=201)
+    return _whole(request, written, node, path, Detail.MAX, status=201)
 
 
 async def set_node(request: web.Request) -> web.Response:
@@ -57,10 +58,11 @@ async def set_node(request: web.Request) -> web.Response:
     body = await request.read()
     if asked := _PROTOCOLS.match(body[:400]):
         return await _protocols_of(request, body, asked[1].decode())
+    written = form(request)
     wanted = await _document(request)
     async with request.app[DATABASE].acquire() as db:
         node = await ops.set_node(db, request[IDENTITY], wanted, _condition(request))
-    return _whole(request, node, wanted.path, Detail.MAX)
+    return _whole(request, written, node, wanted.path, Detail.MAX)
 
 
 async def delete_node(request: web.Request) -> web.Response:
@@ -88,26 +90,25 @@ async def get_node(request: web.Request) -> web.StreamResponse:
     query = request.query
     if "view" in query:
         return await _view(request, path, query["view"])
-    detail = _detail(query.get("detail", Detail.MAX))
+    detail, written = _detail(query.get("detail", Detail.MAX)), form(request)
     who = request[IDENTITY]
     async with request.app[DATABASE].acquire() as db:
         node = await ops.get_node(db, who, path)
     condition(request.headers.get("If-Match"), None).check(node)
     if node.type is NodeType.CONTAINER:
-        return await _listing(request, node, path, detail)
+        return await _listing(request, written, node, path, detail)
     if "If-None-Match" in request.headers:
         try:
             _condition(request).check(node)
         except PreconditionFailed:
             return web.Response(status=304, headers={"ETag": etag(node)})
-    return _whole(request, node, path, detail)
+    return _whole(request, written, node, path, detail)
 
 
 async def _listing(
-    request: web.Request, node: Node, path: NodePath, detail: Detail
+    request: web.Request, written: Form, node: Node, path: NodePath, detail: Detail
 ) -> web.StreamResponse:
     """Answer at once when one page holds all children, else stream them out page by page."""
-    written = form(request)
     space, who = request.app[SPACE], request[IDENTITY]
     limit = request.query.get("limit")
     most = None if limit is None else whole_number("limit", limit)
@@ -136,9 +137,13 @@ async def _listing(
 
 
 def _whole(
-    request: web.Request, node: Node, path: NodePath, detail: Detail, status: int = 200
+    request: web.Request,
+    written: Form,
+    node: Node,
+    path: NodePath,
+    detail: Detail,
+    status: int = 200,
 ) -> web.Response:
-    written = form(request)
     whole = document(written, node, path, request.app[SPACE], detail)
     return _shown(written, node, whole, status)
 
