@@ -155,11 +155,28 @@ async def test_whatever_breaks_the_bytes_are_the_same(
 
 
 async def test_a_pipe_that_has_no_room_is_given_up(
-    reading: Reading, monkeypatch: pytest.MonkeyPatch
+    rude: RudeSpace, reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(splicing, "LARGE", 4096)
     await asyncio.to_thread(reading.all)
     assert reading.flowed == 0
+    assert rests(rude) <= 3
+
+
+async def test_a_server_that_cannot_is_asked_once(rude: RudeSpace, reading: Reading) -> None:
+    rude.rest_next.extend([Rude.NO_RANGES] * 9)
+    await asyncio.to_thread(reading.all)
+    assert rests(rude) == 1
+
+
+async def test_who_leaps_along_is_served_by_blocks(content: Content, reading: Reading) -> None:
+    def work() -> None:
+        reading.all(0, 2 * BLOCK)
+        for offset in range(2 * BLOCK, len(DATA), 3 * PIECE):
+            assert reading.at(offset) == DATA[offset : offset + PIECE]
+
+    await asyncio.to_thread(work)
+    assert not content._flows
 
 
 async def test_what_an_answer_that_failed_left_in_a_pipe_is_not_in_the_next() -> None:

@@ -51,11 +51,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What an answer brings, to be taken off its socket: first ``begun``, then ``left`` bytes."""
+    """What an answer brings: first the bytes ``begun``, then those on its socket."""
 
     line: HTTPConnection
     begun: bytes
-    left: int
 
     @property
     def socket(self) -> int:
@@ -93,8 +92,10 @@ class Wire:
     async def open(self, url: URL, fields: Mapping[str, str], start: int) -> Body:
         """Return what is to come from ``start`` to the end of a file, over a socket without TLS.
 
-        Raises what breaks as an `OSError`.
+        Raises what breaks as an `OSError`, and `TransferFailed` where that cannot be done.
         """
+        if url.scheme != "http":
+            raise errors.TransferFailed("with TLS the bytes are not on the socket")
         origin = url.origin()
         line = self._kept(origin) or await self._connected(origin)
         body = None
@@ -193,20 +194,17 @@ def _receive(line: HTTPConnection, target: str, fields: Mapping[str, str], span:
 
 def _begin(line: HTTPConnection, target: str, fields: Mapping[str, str], start: int) -> Body:
     """Ask for all from ``start`` on, and take no more than the answer's header for now."""
-    if isinstance(line.sock, ssl.SSLSocket):
-        raise errors.TransferFailed("with TLS the bytes are not on the socket")
     try:
         response = _asked(line, target, {**fields, "Range": f"bytes={start}-"})
         skip = first_byte(response.status, response.getheader("Content-Range"), start)
         if skip or response.length is None:
             raise errors.TransferFailed("the service does not send parts of known length")
-        begun = (
-            response.fp.read1(_SCRATCH) if response.length else b""
-        )  # what came with the header
+        # What came with the header is not on the socket any more.
+        begun = response.fp.read1(_SCRATCH) if response.length else b""
     except HTTPException as error:
         raise ConnectionError(f"no answer in HTTP: {type(error).__name__}") from error
     line.sock.setblocking(False)
-    return Body(line, begun, response.length - len(begun))
+    return Body(line, begun)
 
 
 def _asked(line: HTTPConnection, target: str, fields: Mapping[str, str]) -> HTTPResponse:

@@ -9,7 +9,8 @@ from typing import Final
 
 from pyvospace_ngas.client.downloads import Reader
 from pyvospace_ngas.client.wire import Body, Span
-from pyvospace_ngas.fuse.flows import IDLE, Flow, Pipes
+from pyvospace_ngas.errors import TransferFailed
+from pyvospace_ngas.fuse.flows import IDLE, MISSES, Flow, Pipes
 from pyvospace_ngas.fuse.remote import Remote
 from pyvospace_ngas.ngas import splicing
 
@@ -19,7 +20,7 @@ _AHEAD: Final = 32  # blocks that may be on their way ahead of a reader
 _SMALL: Final = 128 << 10  # what is fetched at a place that nobody comes to in order
 _PASSED: Final = 8  # blocks that were read to their end in order
 _MUCH: Final = 64 << 20  # bytes that are worth a flow
-_MISSES: Final = 8  # reads in another order, after which a file has none any more
+_BREAKS: Final = 3  # of flows, after which a file is read by blocks
 _SPARE: Final = 48  # blocks that are kept for what comes next
 
 Key = tuple[str, int, int]  # the version's MD5, and from where on how many bytes
@@ -112,6 +113,7 @@ class Content:
         self._coming: dict[int, Future[Block]] = {}
         self._flow: Flow | None = None
         self._flows = splicing.works()  # while they do
+        self._breaks = 0
         self._asks = False  # whether it was asked for a flow before this read
         self._next = 0  # where one who reads in order comes next
         self._window = 0  # blocks of the last request in order
@@ -129,9 +131,12 @@ class Content:
         pipe = flow.pour(offset, count)
         if pipe is None:
             flow.misses += 1
-            if flow.is_over or flow.misses > _MISSES:
-                self.end()
-                self._flows = flow.misses <= _MISSES
+            self._breaks += flow.is_over
+        if flow.is_over or flow.misses > MISSES:
+            if self._breaks >= _BREAKS or flow.misses > MISSES:
+                self._flows = False
+            self.end()
+        if pipe is None:
             return None
         self._next = offset + count
         if offset + count == self.size:
@@ -211,7 +216,11 @@ class Content:
         self._remote.spawn(self._watch(flow))
 
     async def _body(self, start: int) -> Body:
-        return await self._remote.patiently(lambda: self._reader.body(start, f'"{self._md5}"'))
+        try:
+            return await self._remote.patiently(lambda: self._reader.body(start, f'"{self._md5}"'))
+        except TransferFailed:
+            self._flows = False  # it cannot be done with this server
+            raise
 
     async def _watch(self, flow: Flow) -> None:
         """End what nobody takes any more: an archive has only so many connections."""

@@ -26,6 +26,7 @@ _GAP: Final = 2 << 20  # bytes ahead of us at which a reader still can be next
 _TURN: Final = 0.05  # seconds to wait for the reader of what comes before
 _SCRATCH: Final = 64 << 10
 _STUCK: Final = 3  # times that nothing moves though there is something
+MISSES: Final = 8  # reads in another order, after which a file is read by blocks
 IDLE: Final = 2.0  # seconds without a reader: an archive answers only so many at once
 
 
@@ -121,6 +122,7 @@ class Flow:
                 at, until = self._at, time.monotonic() + _TURN
             left = until - time.monotonic()
             if left <= 0:
+                self.misses += 1
                 self._pass(offset)  # what lies before, nobody wants
             else:
                 self._moved.wait(left)
@@ -136,19 +138,24 @@ class Flow:
         if self._body is None:
             self._body = self._coming.result()
             self._begun = self._body.begun
+        if self.is_over:
+            raise EOFError("nobody wants more")
         while self._surplus:
             self._surplus -= self._dropped(self._body)
         if self._begun:
             done = os.write(sink, self._begun[:count])
             self._begun = self._begun[done:]
             count -= done
+        self._splice(self._body.socket, sink, count)
+
+    def _splice(self, source: int, sink: int, count: int) -> None:
         stuck = 0
         while count:
             try:
-                moved = os.splice(self._body.socket, sink, count, flags=_FLAGS)
+                moved = os.splice(source, sink, count, flags=_FLAGS)
             except BlockingIOError:
                 # There is nothing, or no room. In between, something may have come.
-                stuck = stuck + 1 if self._waited(self._body.socket) else 0
+                stuck = stuck + 1 if self._waited(source) else 0
                 if stuck == _STUCK:
                     raise OSError("the bytes come in too many pieces") from None
                 continue
