@@ -8,19 +8,25 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Coroutine, Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import postgres_support
 import stack
+from aiohttp.test_utils import TestServer
 from processes import Cluster, cluster
+from rude_space import RudeSpace, md5
 from waiting_support import PATIENCE
 
 from pyvospace_ngas.fuse import binding
+from pyvospace_ngas.fuse.chunks import BLOCK, Chunks, Content
 from pyvospace_ngas.fuse.operations import STATUS
+from pyvospace_ngas.fuse.remote import Remote
+from pyvospace_ngas.fuse.settings import Settings
+from pyvospace_ngas.model.uri import parse_path
 
 T = TypeVar("T")
 NUMBERS: Final = itertools.count(1)
@@ -193,6 +199,24 @@ def _read(running: Mounted) -> None:
     assert running.process.stderr is not None
     for line in running.process.stderr:
         running.lines.append(line)
+
+
+@asynccontextmanager
+async def content(
+    rude: RudeSpace, path: str, folder: Path, patience: float
+) -> AsyncIterator[Content]:
+    """Give a file of a server that can be rude, as a mount reads it."""
+    data = rude.files[path]
+    async with TestServer(rude.app(), host="127.0.0.1") as server:
+        url = str(server.make_url("/vospace"))
+        remote = Remote(Settings(url, mountpoint="/", state=folder, patience=patience))
+        try:
+            await asyncio.to_thread(remote.start)
+            reader = remote.reader(parse_path(path))
+            yield Content(remote, Chunks(64 * BLOCK), reader, md5(data).hex(), len(data))
+        finally:
+            rude.over.set()
+            await asyncio.to_thread(remote.stop)
 
 
 def let_go(mountpoint: Path) -> None:

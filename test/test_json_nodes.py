@@ -4,6 +4,7 @@ import json
 import random
 from datetime import UTC, datetime
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -21,9 +22,9 @@ ALPHABET = "abcXYZ019 #%+'\"&<>!$()*,;=:@~-._?\\|{}éßжλ中\U0001f600\u0301\u
 PATH = NodePath(("d é", "a&'\""))
 
 
-def node(type_: NodeType, name: str = "a.fits", **more: object) -> Node:
-    fields = {"mtime": NOW, "ctime": NOW, "btime": NOW, "target": "urn:t&", **more}
-    return Node(7, 1, name, type_, "alice", **fields)  # type: ignore[arg-type]
+def node(type_: NodeType, name: str = "a.fits", **more: Any) -> Node:
+    fields: dict[str, Any] = {"mtime": NOW, "ctime": NOW, "btime": NOW, "target": "urn:t&", **more}
+    return Node(7, 1, name, type_, "alice")._replace(**fields)
 
 
 def written(node: Node, detail: Detail, children: list[tuple[Node, Detail]]) -> bytes:

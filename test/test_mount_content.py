@@ -6,15 +6,12 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import mount_support
 import pytest
-from aiohttp.test_utils import TestServer
-from rude_space import Rude, RudeSpace, md5
+from rude_space import Rude, RudeSpace
 
 from pyvospace_ngas.errors import ServiceUnavailable
-from pyvospace_ngas.fuse.chunks import BLOCK, Chunks, Content
-from pyvospace_ngas.fuse.remote import Remote
-from pyvospace_ngas.fuse.settings import Settings
-from pyvospace_ngas.model.uri import NodePath
+from pyvospace_ngas.fuse.chunks import BLOCK, Content
 
 DATA = random.Random(8).randbytes(5 * BLOCK + 5)
 PATIENCE = 1.0
@@ -27,18 +24,8 @@ def rude() -> RudeSpace:
 
 @pytest.fixture
 async def content(rude: RudeSpace, tmp_path: Path) -> AsyncIterator[Content]:
-    async with TestServer(rude.app(), host="127.0.0.1") as server:
-        settings = Settings(
-            str(server.make_url("/vospace")), mountpoint="/", state=tmp_path, patience=PATIENCE
-        )
-        remote = Remote(settings)
-        try:
-            await asyncio.to_thread(remote.start)
-            reader = remote.reader(NodePath(("a",)))
-            yield Content(remote, Chunks(64 * BLOCK), reader, md5(DATA).hex(), len(DATA))
-        finally:
-            rude.over.set()
-            await asyncio.to_thread(remote.stop)
+    async with mount_support.content(rude, "/a", tmp_path, PATIENCE) as found:
+        yield found
 
 
 def read(content: Content) -> bytes:

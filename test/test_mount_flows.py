@@ -11,17 +11,13 @@ from pathlib import Path
 
 import mount_support
 import pytest
-from aiohttp.test_utils import TestServer
 from mount_support import Site, mounted
-from rude_space import Rude, RudeSpace, md5
+from rude_space import Rude, RudeSpace
 
 from pyvospace_ngas.errors import PreconditionFailed
 from pyvospace_ngas.fuse import chunks, flows
-from pyvospace_ngas.fuse.chunks import BLOCK, Chunks, Content
+from pyvospace_ngas.fuse.chunks import BLOCK, Content
 from pyvospace_ngas.fuse.flows import Pipes
-from pyvospace_ngas.fuse.remote import Remote
-from pyvospace_ngas.fuse.settings import Settings
-from pyvospace_ngas.model.uri import NodePath
 from pyvospace_ngas.ngas import splicing
 
 pytestmark = pytest.mark.skipif(not splicing.works(), reason="needs splice(2)")
@@ -44,18 +40,8 @@ def rude() -> RudeSpace:
 
 @pytest.fixture
 async def content(rude: RudeSpace, tmp_path: Path) -> AsyncIterator[Content]:
-    async with TestServer(rude.app(), host="127.0.0.1") as server:
-        settings = Settings(
-            str(server.make_url("/vospace")), mountpoint="/", state=tmp_path, patience=PATIENCE
-        )
-        remote = Remote(settings)
-        try:
-            await asyncio.to_thread(remote.start)
-            reader = remote.reader(NodePath(("a",)))
-            yield Content(remote, Chunks(64 * BLOCK), reader, md5(DATA).hex(), len(DATA))
-        finally:
-            rude.over.set()
-            await asyncio.to_thread(remote.stop)
+    async with mount_support.content(rude, "/a", tmp_path, PATIENCE) as found:
+        yield found
 
 
 class Reading:

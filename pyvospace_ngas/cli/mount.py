@@ -85,7 +85,7 @@ def _mount(args: argparse.Namespace) -> int:
 
 def _serve(given: mount_options.Given, ready: Callable[[], None]) -> int:
     spare_what_stays()
-    __import__("sys").setswitchinterval(0.0003)
+    sys.setswitchinterval(_TURN)
     allow_many_files()
     try:
         all_sent = session.serve(given.settings, given.options, given.libfuse, ready)

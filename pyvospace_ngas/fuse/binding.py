@@ -229,9 +229,6 @@ def _with_readdirplus(mfusepy: ModuleType) -> Any:
     """Return mfusepy's FUSE with attributes in listings, and with large requests."""
 
     class Plus(_lean(mfusepy)):  # type: ignore[misc]
-        filler = _keeping(mfusepy.fuse_fill_dir_t)
-        status = mfusepy.c_stat
-
         def init_fuse_3(self, conn: Any, config: Any) -> None:
             info = conn.contents
             info.want = (info.want | _READDIRPLUS | _SPLICE_WRITE) & ~_READDIRPLUS_AUTO
@@ -250,25 +247,16 @@ def _with_readdirplus(mfusepy: ModuleType) -> Any:
         ) -> int:
             # With an offset of 0 libfuse ignores that the attributes are all there.
             plus = _FILL_DIR_PLUS if flags & 1 else 0
-            fill, status = ctypes.cast(filler, self.filler), _Status(self.status)
+            status = _Status(mfusepy.c_stat)  # libfuse copies it
             listed = self.operations.listed(fip.contents.fh)
             for number in range(offset, len(listed)):
                 name, attrs = listed[number]
                 status.fill(attrs)
-                if fill(buf, name.encode(*_NAMES), status.reference, number + 1, plus):
+                if filler(buf, name.encode(*_NAMES), status.reference, number + 1, plus):
                     break
             return 0
 
     return Plus
-
-
-def _keeping(prototype: Any) -> Any:
-    """Return ``prototype`` for a function of libfuse's that takes no time.
-
-    ctypes has other threads run meanwhile, and a listing of 1,000 names waits 1,000 times for
-    them to stop again.
-    """
-    return ctypes.PYFUNCTYPE(prototype._restype_, *prototype._argtypes_)
 
 
 class _Status:

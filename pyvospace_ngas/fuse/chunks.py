@@ -132,9 +132,9 @@ class Content:
         if pipe is None:
             flow.misses += 1
             self._breaks += flow.is_over
-        if flow.is_over or flow.misses > MISSES:
-            if self._breaks >= _BREAKS or flow.misses > MISSES:
-                self._flows = False
+        if self._breaks >= _BREAKS or flow.misses > MISSES:
+            self._flows = False
+        if flow.is_over or not self._flows:
             self.end()
         if pipe is None:
             return None
