@@ -20,6 +20,7 @@ _AHEAD: Final = 32  # blocks that may be on their way ahead of a reader
 _SMALL: Final = 128 << 10  # what is fetched at a place that nobody comes to in order
 _PASSED: Final = 8  # blocks that were read to their end in order
 _MUCH: Final = 64 << 20  # bytes that are worth a flow
+_WORTH: Final = 256 << 10  # bytes of the requests for which taking turns costs less than copying
 _BREAKS: Final = 3  # of flows, after which a file is read by blocks
 _SPARE: Final = 48  # blocks that are kept for what comes next
 
@@ -115,6 +116,7 @@ class Content:
         self._flows = splicing.works()  # while they do
         self._breaks = 0
         self._asks = False  # whether it was asked for a flow before this read
+        self._largest = 0  # bytes of a request that might have flowed
         self._next = 0  # where one who reads in order comes next
         self._window = 0  # blocks of the last request in order
         self._fetched = 0  # blocks up to here were asked for
@@ -125,6 +127,7 @@ class Content:
         Otherwise they are to be read; one who reads much in order has a flow before long.
         """
         flow, self._asks = self._flow, True
+        self._largest = max(self._largest, count)
         count = min(count, self.size - offset)
         if flow is None or offset < flow.start or count <= 0:
             return None
@@ -201,9 +204,13 @@ class Content:
                 count = min(self._window, last - self._fetched + 1)
                 self._request(self._fetched, count)
                 self._fetched += count
-                if self._window == _LONGEST and self._asks and self._flows:
+                if self._window == _LONGEST and self._asks and self._may_flow:
                     self._begin_flow(self._fetched * BLOCK)
                     break
+
+    @property
+    def _may_flow(self) -> bool:
+        return self._flows and self._largest >= _WORTH
 
     def _begin_flow(self, start: int) -> None:
         """Have all from ``start`` on flow, if there is much; the lock is held."""
