@@ -12,6 +12,7 @@ import pytest
 import stack
 from aiohttp import ClientSession
 from archive_support import set_attributes
+from lxml import etree
 from stack import AUTHORITY, CORE, Caller, properties, relocation, transfer
 from validation import valid
 from waiting_support import until_true
@@ -19,6 +20,8 @@ from waiting_support import until_true
 from pyvospace_ngas.db.connect import connect
 
 DATA = b"The quick brown fox\n" * 1000
+UWS = "{http://www.ivoa.net/xml/UWS/v1.0}"
+XLINK = "{http://www.w3.org/1999/xlink}"
 MD5 = "md5=" + b64encode(hashlib.md5(DATA).digest()).decode()
 
 
@@ -316,6 +319,24 @@ async def test_who_prefers_the_representation_needs_no_second_request(alice: Cal
     missing = transfer("/home/alice/none", "pullFromVoSpace", "httpget")
     refused = await alice.request("POST", "/synctrans", missing, REPRESENTED)
     assert (refused.status, refused.fault) == (404, "NodeNotFound")
+
+
+async def test_the_job_of_a_synchronous_move_tells_what_was_done(alice: Caller) -> None:
+    await alice.push("/home/alice/f", DATA)
+    document = relocation("/home/alice/f", "/home/alice/g", keep=False)
+    for phase in ("COMPLETED", "ERROR"):  # the second time there is nothing to move any more
+        answer = await alice.request("POST", "/synctrans", document)
+        job = answer.headers["Location"].removesuffix("/results/transferDetails")
+        shown = etree.fromstring((await alice.get(job)).body)
+        assert shown.findtext(f"{UWS}phase") == phase
+        times = [shown.findtext(f"{UWS}{name}Time") or "" for name in ("creation", "start", "end")]
+        if phase == "COMPLETED":
+            assert "" not in times
+            assert times == sorted(times)
+            result = shown.find(f"{UWS}results/{UWS}result[@id='destination']")
+            assert result is not None
+            assert result.get(f"{XLINK}href", "").endswith("/home/alice/g")
+    assert (await alice.pull("/home/alice/g")).body == DATA
 
 
 async def test_an_exact_destination_is_a_new_name_and_no_container_to_go_into(

@@ -67,6 +67,30 @@ async def insert(
     return _job(row)
 
 
+async def insert_completed(db: Connection, job: Job, results: Sequence[tuple[str, str]]) -> Job:
+    """Store a new job that the caller's transaction has done, with its results."""
+    row = await db.fetchrow(
+        f"""
+        insert into job (id, kind, owner, run_id, phase, document, duration, destruction, size,
+                         detail, created, started, ended)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now(), now(), clock_timestamp())
+          returning {_COLUMNS}
+        """,
+        job.id,
+        job.kind,
+        job.owner,
+        job.run_id,
+        Phase.COMPLETED,
+        job.document,
+        job.duration,
+        job.destruction,
+        job.size,
+        _given(job) | {"results": [list(result) for result in results]},
+    )
+    assert row is not None  # noqa: S101 - an insert without a condition returns its row
+    return _job(row)
+
+
 def _given(job: Job) -> dict[str, object]:
     """Return what of the ``detail`` of a job stands from its beginning."""
     given: dict[str, object] = {
@@ -114,9 +138,15 @@ async def listed(db: Connection, owner: str | None, wanted: JobFilter) -> list[J
 
 
 async def advance(
-    db: Connection, job_id: str, event: Event, detail: Mapping[str, object] | None = None
+    db: Connection,
+    job_id: str,
+    event: Event,
+    detail: Mapping[str, object] | None = None,
+    *,
+    node_id: int | None = None,
+    deadline: datetime | None = None,
 ) -> bool:
-    """Move a job on by ``event`` if its phase allows it, with more ``detail``; say if it did."""
+    """Move a job on by ``event`` if its phase allows it, with what is new; say if it did."""
     moves = {phase: steps[event] for phase, steps in TRANSITIONS.items() if event in steps}
     target = next(iter(moves.values()))
     done = await db.execute(
@@ -124,7 +154,8 @@ async def advance(
         update job set phase = $3,
                started = case when $3 = 'EXECUTING' then clock_timestamp() else started end,
                ended = case when $4 then clock_timestamp() else ended end,
-               detail = detail || $5
+               detail = detail || $5, node_id = coalesce($6, node_id),
+               deadline = coalesce($7, deadline)
          where id = $1 and phase = any($2)
         """,
         job_id,
@@ -132,6 +163,8 @@ async def advance(
         target,
         not TRANSITIONS[target],
         dict(detail or {}),
+        node_id,
+        deadline,
     )
     return bool(done == "UPDATE 1")
 
@@ -157,19 +190,13 @@ async def negotiated(
     deadline: datetime,
     view: str | None = None,
 ) -> None:
-    """Store what a push or pull was promised."""
+    """QUEUED becomes EXECUTING, with what a push or pull is promised."""
     detail = {
         "results": [list(result) for result in results],
         "protocols": [[p.uri, p.endpoint, list(p.security)] for p in protocols],
         **({} if view is None else {"view": view}),
     }
-    await db.execute(
-        "update job set node_id = $2, detail = detail || $3, deadline = $4 where id = $1",
-        job_id,
-        node_id,
-        detail,
-        deadline,
-    )
+    await advance(db, job_id, Event.START, detail, node_id=node_id, deadline=deadline)
 
 
 async def accepted(

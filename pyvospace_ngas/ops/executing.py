@@ -23,6 +23,7 @@ from pyvospace_ngas.model.job import (
 )
 from pyvospace_ngas.model.node import NodeTemplate
 from pyvospace_ngas.model.search import Search
+from pyvospace_ngas.model.standard import PUBLIC_SHARE
 from pyvospace_ngas.model.transfer import Transfer
 from pyvospace_ngas.model.uri import NULL, Space
 from pyvospace_ngas.ops import accounts, recursive, relocation, searches, transfers
@@ -90,25 +91,37 @@ async def run(running: Running, who: Identity, job: Job, transfer: Transfer | No
 async def execute(running: Running, who: Identity, job: Job, transfer: Transfer) -> None:
     """Do what a move or copy says, now; the job ends in the transaction that changes the tree."""
     try:
-        overwriting = transfers.overwrites(transfer, running.space)
-        overwrite = condition(job.if_match, job.if_none_match) if overwriting else None
-        exact = transfers.is_exact(transfer, running.space)
-        source = running.space.parse(transfer.target)
-        aim = relocation.Aim(running.space.parse(transfer.direction), overwrite, exact)
-        deletes = job.kind is Kind.MOVE and aim.path.name == NULL
-        refusing = await running.refusing() if deletes else ()
+        relocate = await _relocation(running, who, job, transfer)
         async with running.database.transaction() as db:
-            if job.kind is Kind.MOVE:
-                path = await relocation.move(db, who, source, aim, running.delete_limit, refusing)
-            else:
-                path = await relocation.copy(db, who, source, aim)
-            await _finish(db, job.id, [("destination", running.space.uri(path))])
+            await _finish(db, job.id, await relocate(db))
     except _Aborted:
         log.info("the job %s was aborted; nothing of it was kept", job.id)
     except ServiceUnavailable:
         raise
     except VOSpaceError as error:
         await _end_in_error(running, job.id, error)
+
+
+async def _relocation(
+    running: Running, who: Identity, job: Job, transfer: Transfer
+) -> Callable[[Connection], Awaitable[list[tuple[str, str]]]]:
+    """Return what moves or copies inside a transaction, and tells the job's results."""
+    overwriting = transfers.overwrites(transfer, running.space)
+    overwrite = condition(job.if_match, job.if_none_match) if overwriting else None
+    exact = transfers.is_exact(transfer, running.space)
+    source = running.space.parse(transfer.target)
+    aim = relocation.Aim(running.space.parse(transfer.direction), overwrite, exact)
+    deletes = job.kind is Kind.MOVE and aim.path.name == NULL
+    refusing = await running.refusing() if deletes else ()
+
+    async def relocate(db: Connection) -> list[tuple[str, str]]:
+        if job.kind is Kind.MOVE:
+            path = await relocation.move(db, who, source, aim, running.delete_limit, refusing)
+        else:
+            path = await relocation.copy(db, who, source, aim)
+        return [("destination", running.space.uri(path))]
+
+    return relocate
 
 
 class _Aborted(Exception):
@@ -123,15 +136,40 @@ async def _finish(db: Connection, job_id: str, results: Sequence[tuple[str, str]
 async def run_now(running: Running, who: Identity, job: Job, transfer: Transfer) -> Job:
     """Store and run a new job to where its client can go on; return it as it is then.
 
-    That is what a synchronous transfer asks for.
+    That is what a synchronous transfer asks for. But for a copy, which may take long, all of it
+    is one transaction: nobody could see, or stop, what is over in moments.
     """
-    if job.kind in EXECUTED_HERE:
-        await _execute_now(running, who, job, transfer)
-    else:
+    try:
+        match job.kind:
+            case Kind.COPY:
+                await _execute_now(running, who, job, transfer)
+            case Kind.MOVE:
+                return await _move_now(running, who, job, transfer)
+            case _:
+                return await _offer_now(running, who, job, transfer)
+    except ServiceUnavailable:
+        raise
+    except VOSpaceError as error:
         async with running.database.acquire() as db:
-            job = await jobs.insert(db, job, hasty=True)
-        await run(running, who, job, transfer)
+            await jobs.insert(db, job)
+        await _end_in_error(running, job.id, error)
     async with running.database.acquire() as db:
+        return await get(db, who, job.id)
+
+
+async def _move_now(running: Running, who: Identity, job: Job, transfer: Transfer) -> Job:
+    relocate = await _relocation(running, who, job, transfer)
+    async with running.database.transaction() as db:
+        return await jobs.insert_completed(db, job, await relocate(db))
+
+
+async def _offer_now(running: Running, who: Identity, job: Job, transfer: Transfer) -> Job:
+    # What a crash of the database makes void is asked for anew; not so a share, which others have.
+    shared = any(protocol.uri == PUBLIC_SHARE for protocol in transfer.protocols)
+    queued = replace(job, phase=advance(job.phase, Event.RUN))
+    async with running.database.transaction() as db:
+        await jobs.insert(db, queued, hasty=not shared)
+        await transfers.offer(db, queued, transfer, who, running.offer)
         return await get(db, who, job.id)
 
 

@@ -134,7 +134,6 @@ async def offer(db: Connection, job: Job, transfer: Transfer, who: Identity, ter
     results = [("dataNode", uri), *([("target", uri)] if target.made else [])]
     if pushing:
         await _hold(db, job, target)
-    await jobs.advance(db, job.id, Event.START)
     shared = all(protocol.uri == PUBLIC_SHARE for protocol in wanted)
     deadline = datetime.now(UTC) + timedelta(seconds=terms.lifetime)
     await jobs.negotiated(
