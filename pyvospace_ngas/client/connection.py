@@ -12,7 +12,7 @@ import aiohttp
 from yarl import URL
 
 from pyvospace_ngas.client.faults import fault
-from pyvospace_ngas.client.wire import Body, Span, Wire
+from pyvospace_ngas.client.wire import CONNECT, Body, Span, Wire
 from pyvospace_ngas.errors import InvalidArgument, ServiceUnavailable, VOSpaceError
 
 ATTEMPTS: Final = 3
@@ -20,6 +20,13 @@ _AGAIN: Final = frozenset({502, 503, 504})
 _LONGEST_PAUSE: Final = 30.0
 # What breaks on the way there or back, as opposed to an answer.
 BROKEN: Final = (aiohttp.ClientError, TimeoutError, OSError)
+
+
+class NotConnected(OSError):
+    """No connection came about: nothing was sent."""
+
+
+UNSENT: Final = (aiohttp.ClientConnectorError, NotConnected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,9 @@ class Connection:
             connector=shared.connector if shared is not None else None,
             connector_owner=shared is None,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=self.timeout),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=CONNECT, sock_read=self.timeout
+            ),
             trust_env=False,
         )
 
@@ -129,7 +138,7 @@ class Connection:
             try:
                 answer = await self._once(method, url, body, kind, wait, fields or {})
             except BROKEN as error:
-                sent = not isinstance(error, aiohttp.ClientConnectorError)
+                sent = not isinstance(error, UNSENT)
                 if attempt == ATTEMPTS or (sent and not again):
                     raise self.unreachable(url, error) from error
                 later = 0.0
@@ -155,7 +164,7 @@ class Connection:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Give the answer of a byte endpoint, which gets no credentials; one attempt, as it is."""
         timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=10, sock_read=patience or self.timeout
+            total=None, sock_connect=CONNECT, sock_read=patience or self.timeout
         )
         self.requests += 1
         async with self._opened.request(
@@ -194,17 +203,27 @@ class Connection:
         It is broken when nothing comes for ``patience`` seconds.
         """
         headers = {**fields, **(self._credentials() if self._is_ours(url) else {})}
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=patience)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=patience)
         self.requests += 1
         async with self._opened.get(
             url, headers=headers, allow_redirects=False, timeout=timeout
         ) as response:
             yield response
 
+    @asynccontextmanager
+    async def within(self, seconds: float) -> AsyncIterator[None]:
+        """Raise `TimeoutError` in what takes longer."""
+        async with asyncio.timeout(seconds):
+            yield
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
     async def pause(self, attempt: int, at_least: float = 0.0) -> None:
         """Wait before the attempt after ``attempt``, longer each time, and never all at once."""
         jitter = random.uniform(0.5, 1.5)  # noqa: S311  no secret
-        await asyncio.sleep(
+        await self.sleep(
             min(_LONGEST_PAUSE, max(at_least, self._pause * 2 ** (attempt - 1) * jitter))
         )
 
@@ -220,6 +239,28 @@ class Connection:
             raise InvalidArgument("this VOSpace is not open; use it with `async with`")
         return self._session
 
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        *,
+        patience: float | None = None,
+    ) -> Answer:
+        """Return an answer, read to its end; one attempt, with these headers only.
+
+        It is broken when nothing comes for ``patience`` seconds.
+        """
+        limits = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT, sock_read=patience or self.timeout
+        )
+        self.requests += 1
+        async with self._opened.request(
+            method, url, data=body, headers=headers, allow_redirects=False, timeout=limits
+        ) as response:
+            return Answer(response.status, response.headers, await response.read(), response.url)
+
     async def _once(
         self,
         method: str,
@@ -232,13 +273,9 @@ class Connection:
         headers = {**fields} if body is None else {"Content-Type": kind, **fields}
         if self._is_ours(url):
             headers |= self._credentials()
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=self.timeout + wait)
-        self.requests += 1
-        async with self._opened.request(
-            method, url, data=body, headers=headers, allow_redirects=False, timeout=limits
-        ) as response:
-            self.known_as = response.headers.get("X-VO-Authenticated", self.known_as)
-            return Answer(response.status, response.headers, await response.read(), response.url)
+        answer = await self.send(method, url, headers, body, patience=self.timeout + wait)
+        self.known_as = answer.headers.get("X-VO-Authenticated", self.known_as)
+        return answer
 
     def _is_ours(self, url: URL) -> bool:
         return url.origin() == self.base.origin()

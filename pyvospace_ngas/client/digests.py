@@ -24,9 +24,13 @@ class Meter:
             self._md5.update(chunk)
         else:
             await asyncio.to_thread(self._md5.update, chunk)
-        self.length += len(chunk)
+        self.count(len(chunk))
+
+    def count(self, length: int) -> None:
+        """Count bytes in of which the sum is known to whoever asks."""
+        self.length += length
         if self._report is not None:
-            self._report(len(chunk))
+            self._report(length)
 
     def take_back(self) -> None:
         """Report that what was counted came to nothing."""

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import aiohttp
 from yarl import URL
 
 from pyvospace_ngas import errors
 from pyvospace_ngas.client import downloads
-from pyvospace_ngas.client.connection import Answer, Connection
+from pyvospace_ngas.client.connection import UNSENT, Answer, Connection
 from pyvospace_ngas.client.discovery import Service
 from pyvospace_ngas.errors import VOSpaceError
 from pyvospace_ngas.json import nodes as json_nodes
@@ -110,7 +109,7 @@ def reader(connection: Connection, service: Service, path: NodePath) -> download
 def may_have_happened(error: VOSpaceError) -> bool:
     """Tell whether a request that failed so may have done its work: its answer was lost."""
     cause = error.__cause__
-    return cause is not None and not isinstance(cause, aiohttp.ClientConnectorError)
+    return cause is not None and not isinstance(cause, UNSENT)
 
 
 def _beside(service: Service, name: str, path: NodePath) -> URL:

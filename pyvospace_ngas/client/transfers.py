@@ -1,6 +1,7 @@
 """Asking for transfers: endpoints for bytes, and jobs that move and copy."""
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import Final
 from urllib.parse import urlencode
@@ -187,15 +188,14 @@ async def change_phase(connection: Connection, url: URL, phase: str) -> None:
 
 async def _until_over(connection: Connection, url: URL) -> JobDocument:
     """Wait for a job, also where the server does not wait with us."""
-    clock = asyncio.get_running_loop().time
     nap = 0.05
     while True:
-        asked = clock()
+        asked = time.monotonic()
         job = await job_at(connection, url, _WAIT)
         if is_over(job.phase):
             return job
-        if clock() - asked < nap:
-            await asyncio.sleep(nap)
+        if time.monotonic() - asked < nap:
+            await connection.sleep(nap)
             nap = min(2.0, nap * 2)
 
 

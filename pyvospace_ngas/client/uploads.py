@@ -10,15 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from yarl import URL
+
 from pyvospace_ngas import errors
 from pyvospace_ngas.client import digests
-from pyvospace_ngas.client.connection import ATTEMPTS, BROKEN, Connection
+from pyvospace_ngas.client.connection import ATTEMPTS, BROKEN, UNSENT, Connection
 from pyvospace_ngas.client.faults import fault
 from pyvospace_ngas.errors import VOSpaceError
 
 Offer = Callable[[], Awaitable[Sequence[str]]]
 
 _CHUNK: Final = 256 << 10
+HELD: Final = 256 << 10  # bytes that are sent at once, from memory
 _WORTH_ASKING: Final = 4 << 20  # bytes; larger bodies wait for "100 Continue" before they start
 _DIGEST_FIRST: Final = 5 << 20  # bytes; smaller files are summed before they are sent
 _SLOWEST_ARCHIVING: Final = 5 << 20  # bytes a second, after the last byte was sent
@@ -43,12 +46,21 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Bytes to send. ``md5`` is known where that was cheap; ``once`` for a stream that is read."""
+    """Bytes to send. ``md5`` is known where that was cheap; ``once`` for a stream that is read.
+
+    A few bytes are ``held`` in memory.
+    """
 
     open: Callable[[], AsyncIterator[bytes]]
     length: int | None
     md5: bytes | None = None
     once: bool = False
+    held: bytes | None = None
+
+
+def held(data: bytes) -> Source:
+    """Return a few bytes as a source."""
+    return Source(partial(_pieces, data), len(data), _md5(data), held=data)
 
 
 @asynccontextmanager
@@ -59,12 +71,17 @@ async def opened(
 
     A file stays open throughout: all attempts send the same one, whatever its name means by then.
     """
-    if isinstance(data, bytes):
+    if isinstance(data, bytes) and len(data) <= HELD:
+        yield held(data)
+    elif isinstance(data, bytes):
         md5 = await asyncio.to_thread(_md5, data)
         yield Source(partial(_pieces, data), len(data), md5)
     elif isinstance(data, Path):
         with await asyncio.to_thread(data.open, "rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
+            if size <= HELD:
+                yield held(await asyncio.to_thread(os.pread, file.fileno(), size, 0))
+                return
             small = size <= _DIGEST_FIRST
             known = await asyncio.to_thread(_file_md5, file.fileno(), size) if small else None
             yield Source(partial(_file, file.fileno(), size), size, known)
@@ -108,6 +125,9 @@ async def _put(
     match: str | None,
     meter: digests.Meter,
 ) -> Stored:
+    if source.held is not None:
+        meter.count(len(source.held))
+        return await _put_held(connection, endpoint, source, source.held, match)
     sending = _Sending(source, meter, connection.timeout)
     try:
         async with asyncio.timeout(None) as sending.limit:
@@ -120,9 +140,44 @@ async def _put(
         raise connection.unreachable(endpoint, error) from error
     if status not in (200, 201):
         raise fault(status, body)
-    if announced is not None and announced != meter.md5:
+    return _checked(Stored(meter.length, meter.md5.hex()), announced)
+
+
+async def _put_held(
+    connection: Connection, endpoint: str, source: Source, data: bytes, match: str | None
+) -> Stored:
+    """Send a few bytes, which need no order in which to wait for what."""
+    md5 = source.md5 or _md5(data)
+    stored, url = Stored(len(data), md5.hex()), URL(endpoint, encoded=True)
+    patience = connection.timeout + len(data) / _SLOWEST_ARCHIVING
+    try:
+        answer = await connection.send(
+            "PUT", url, _headers(source, match), data, patience=patience
+        )
+    except BROKEN as error:
+        if not isinstance(error, UNSENT) and await _has(connection, endpoint, md5):
+            return stored
+        raise connection.unreachable(endpoint, error) from error
+    if answer.status not in (200, 201):
+        raise fault(answer.status, answer.body)
+    return _checked(stored, digests.announced(answer.headers))
+
+
+def _checked(sent: Stored, announced: bytes | None) -> Stored:
+    if announced is not None and announced.hex() != sent.md5:
         raise errors.ChecksumMismatch("the service stored other bytes than were sent")
-    return Stored(meter.length, meter.md5.hex())
+    return sent
+
+
+def _headers(source: Source, match: str | None) -> dict[str, str]:
+    headers = {"Content-Type": "application/octet-stream"}
+    if source.length is not None:
+        headers["Content-Length"] = str(source.length)
+    if source.md5 is not None:
+        headers["Digest"] = digests.header(source.md5)
+    if match is not None:
+        headers["If-Match"] = match
+    return headers
 
 
 async def _send(
@@ -132,13 +187,7 @@ async def _send(
     sending: "_Sending",
     match: str | None,
 ) -> tuple[int, bytes | None, bytes]:
-    headers = {"Content-Type": "application/octet-stream"}
-    if source.length is not None:
-        headers["Content-Length"] = str(source.length)
-    if source.md5 is not None:
-        headers["Digest"] = digests.header(source.md5)
-    if match is not None:
-        headers["If-Match"] = match
+    headers = _headers(source, match)
     large = source.length is None or source.length > _WORTH_ASKING
     body = sending.chunks() if source.length != 0 else b""
     sending.finished = source.length == 0
@@ -151,10 +200,10 @@ async def _send(
 async def _has(connection: Connection, endpoint: str, md5: bytes) -> bool:
     """Tell whether an upload whose answer was lost had arrived after all."""
     try:
-        async with connection.endpoint("HEAD", endpoint, {}) as response:
-            return response.status == 200 and digests.announced(response.headers) == md5
+        answer = await connection.send("HEAD", URL(endpoint, encoded=True), {})
     except BROKEN:
         return False
+    return answer.status == 200 and digests.announced(answer.headers) == md5
 
 
 def _until_archived(source: Source, sending: "_Sending") -> float:

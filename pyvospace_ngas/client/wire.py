@@ -22,7 +22,7 @@ from pyvospace_ngas import errors
 from pyvospace_ngas.client.faults import fault
 
 T = TypeVar("T")
-_CONNECT: Final = 10.0  # seconds
+CONNECT: Final = 10.0  # seconds
 _THREADS: Final = 32  # and so many connections at once
 _KEPT: Final = 8  # idle connections to one server
 _SCRATCH: Final = 64 << 10
@@ -63,7 +63,7 @@ class Body:
 
     def cut(self) -> None:
         """Have whoever reads there find the end; for any thread."""
-        _cut(self.line)
+        cut(self.line)
 
     def close(self) -> None:
         """End the connection, whatever still comes."""
@@ -113,7 +113,7 @@ class Wire:
             return await asyncio.shield(job)
         finally:
             if not job.done():
-                _cut(line)
+                cut(line)
                 await asyncio.gather(job, return_exceptions=True)  # which nobody is told any more
 
     def _give(self, origin: URL, line: HTTPConnection, *, again: bool) -> None:
@@ -135,14 +135,14 @@ class Wire:
         idle = self._idle.get(origin, [])
         while idle:
             line = idle.pop()
-            if _is_silent(line.sock):
+            if is_silent(line.sock):
                 return line
             line.close()
         return None
 
     async def _connected(self, origin: URL) -> HTTPConnection:
         host, port = origin.host or "", origin.port
-        async with asyncio.timeout(_CONNECT):
+        async with asyncio.timeout(CONNECT):
             sock = await _connect(host, port or 0)
         sock.settimeout(self._timeout)
         line: HTTPConnection
@@ -243,14 +243,14 @@ def _fill(response: HTTPResponse, piece: memoryview) -> None:
         filled += count
 
 
-def _is_silent(sock: socket.socket) -> bool:
+def is_silent(sock: socket.socket) -> bool:
     """Tell whether nothing came, the end neither."""
     waiting = select.poll()
     waiting.register(sock, select.POLLIN)
     return not waiting.poll(0)
 
 
-def _cut(line: HTTPConnection) -> None:
+def cut(line: HTTPConnection) -> None:
     """Have whoever reads there read no more."""
     if line.sock is not None:
         try:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pyvospace_ngas.client import changes, direct, transfers, uploads
-from pyvospace_ngas.client.connection import Answer, Connection
+from pyvospace_ngas.client.blocking import BlockingConnection, done
+from pyvospace_ngas.client.connection import Connection
 from pyvospace_ngas.client.discovery import Service, discover
 from pyvospace_ngas.client.downloads import Reader
 from pyvospace_ngas.errors import (
@@ -39,12 +40,14 @@ class Remote:
         self._settings = settings
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="http", daemon=True)
-        self._connection = Connection(
-            settings.url, settings.user, settings.password, timeout=settings.patience, pause=0.1
-        )
+        who = (settings.url, settings.user, settings.password)
+        self._connection = Connection(*who, timeout=settings.patience, pause=0.1)
+        # What is small is asked for by the thread that wants it.
+        self._blocking = BlockingConnection(*who, timeout=settings.patience, pause=0.1)
         self._service: Service | None = None
         self._away_since: float | None = None
-        self._probing: asyncio.Task[None] | None = None
+        self._turning = threading.Lock()  # for whoever finds the server away, or back
+        self._probing: Future[None] | None = None
 
     def start(self) -> None:
         """Begin; not before the process has forked for the last time."""
@@ -54,7 +57,12 @@ class Remote:
             self._connection.open(None)
             return await discover(self._connection, None)
 
-        self._service = self.call(open_)
+        self._service = self.spawn(self.patiently(open_)).result()
+        self._loop.call_soon_threadsafe(self._watch)
+
+    def _watch(self) -> None:
+        self._blocking.cut_overdue()
+        self._loop.call_later(_PAUSE, self._watch)
 
     def abandon(self) -> None:
         """Give up what is under way; who waits for it is told so."""
@@ -63,6 +71,7 @@ class Remote:
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()
 
+        self._blocking.abandon()
         self.spawn(cancel()).result(5)
 
     def stop(self) -> None:
@@ -80,6 +89,7 @@ class Remote:
         if left:
             await asyncio.wait(left, timeout=5)
         await self._connection.close()
+        await self._blocking.close()
 
     @property
     def service(self) -> Service:
@@ -94,7 +104,7 @@ class Remote:
     @property
     def requests(self) -> int:
         """Return how many requests were sent."""
-        return self._connection.requests
+        return self._connection.requests + self._blocking.requests
 
     @property
     def is_away(self) -> bool:
@@ -111,7 +121,7 @@ class Remote:
 
     def call(
         self,
-        work: Callable[[], Awaitable[T]],
+        work: Callable[[Connection], Coroutine[Any, Any, T]],
         *,
         again: bool = True,
         more: float = 0.0,
@@ -120,28 +130,39 @@ class Remote:
 
         What may not be done ``again`` is so only if it cannot have happened. Once the server is
         known to be away nobody waits long: a shell must not hang for each name that it looks at.
-        ``more`` seconds are given to large work.
+        ``more`` seconds are given to large work. The calling thread does it by itself.
         """
-        return self.spawn(self.patiently(work, again=again, more=more)).result()
+        connection = self._blocking
+        return done(self._patiently(lambda: work(connection), connection, again=again, more=more))
+
+    def large(self, work: Callable[[], Awaitable[T]], more: float) -> T:
+        """`call`, for what the loop does better: send while it reads, and wait for both."""
+        return self.spawn(self._patiently(work, self._connection, more=more)).result()
 
     async def patiently(
-        self,
-        work: Callable[[], Awaitable[T]],
-        *,
-        again: bool = True,
-        more: float = 0.0,
-        progress: Callable[[], int] = lambda: 0,
+        self, work: Callable[[], Awaitable[T]], *, progress: Callable[[], int] = lambda: 0
     ) -> T:
         """`call`, for the loop's own thread.
 
         Patience begins anew with each ``progress`` of work that goes on from there: a slow link is
         no server that is away.
         """
+        return await self._patiently(work, self._connection, progress=progress)
+
+    async def _patiently(
+        self,
+        work: Callable[[], Awaitable[T]],
+        connection: Connection,
+        *,
+        again: bool = True,
+        more: float = 0.0,
+        progress: Callable[[], int] = lambda: 0,
+    ) -> T:
         patience = _HASTE if self.is_away else self._settings.patience
         until, seen = time.monotonic() + patience, progress()
         while True:
             try:
-                async with asyncio.timeout(patience + more):
+                async with connection.within(patience + more):
                     found = await work()
             except _AWAY as error:
                 if progress() != seen:
@@ -154,13 +175,15 @@ class Remote:
             else:
                 self._came_back()
                 return found
-            await asyncio.sleep(_PAUSE)
+            await connection.sleep(_PAUSE)
 
     def _went_away(self, error: Exception) -> None:
-        if self._away_since is None:
+        with self._turning:
+            if self._away_since is not None:
+                return
             log.warning("the server is away: %s", error)
             self._away_since = time.monotonic()
-            self._probing = self._loop.create_task(self._probe(), name="probe")
+        self._probing = self.spawn(self._probe())
 
     async def _probe(self) -> None:
         """Ask until the server answers: then everybody may wait for it again."""
@@ -176,16 +199,18 @@ class Remote:
             self._came_back()
 
     def _came_back(self) -> None:
-        if self._away_since is not None:
-            gone = time.monotonic() - self._away_since
-            log.warning("the server is back after %.0f seconds", gone)
-            self._away_since = None
+        if self._away_since is None:
+            return
+        with self._turning:
+            since, self._away_since = self._away_since, None
+        if since is not None:
+            log.warning("the server is back after %.0f seconds", time.monotonic() - since)
 
     def node(self, path: NodePath, known: Entry | None = None) -> Entry:
         """Return a node as it is now; ``known`` itself if it still is that."""
         etag = known.etag if known is not None else None
         asked = time.monotonic()
-        seen = self.call(lambda: direct.get(self._connection, self.service, path, etag))
+        seen = self.call(lambda line: direct.get(line, self.service, path, etag))
         if seen is None:
             assert known is not None  # noqa: S101  asked for with its tag
             return known
@@ -194,14 +219,8 @@ class Remote:
     def listing(self, path: NodePath) -> dict[str, Entry]:
         """Return all children of a container, in one request."""
 
-        async def ask() -> dict[str, Entry]:
-            asked = time.monotonic()
-            answer = await direct.listing(self._connection, self.service, path)
-            return await asyncio.to_thread(self._read_listing, answer, asked)
-
-        return self.call(ask)
-
-    def _read_listing(self, answer: Answer, asked: float) -> dict[str, Entry]:
+        asked = time.monotonic()
+        answer = self.call(lambda line: direct.listing(line, self.service, path))
         own, children = self.words, direct.document(answer).children
         return {child.path.name: entry(child, own, None, asked) for child in children}
 
@@ -214,41 +233,31 @@ class Remote:
     ) -> Entry:
         """Make a node that must not exist."""
 
-        async def make() -> direct.Seen:
-            return await direct.create(
-                self._connection, self.service, path, type_, properties, target
-            )
-
         asked = time.monotonic()
-        seen = self.call(make, again=False)
+        seen = self.call(
+            lambda line: direct.create(line, self.service, path, type_, properties, target),
+            again=False,
+        )
         return entry(seen.node, self.words, seen.etag, asked)
 
     def change(self, path: NodePath, properties: Mapping[str, str | None]) -> Entry:
         """Set and take away properties."""
         asked = time.monotonic()
-        seen = self.call(lambda: direct.change(self._connection, self.service, path, properties))
+        seen = self.call(lambda line: direct.change(line, self.service, path, properties))
         return entry(seen.node, self.words, seen.etag, asked)
 
     def delete(self, path: NodePath, *, empty: bool = False) -> None:
         """Delete a node; a container only if nothing is in it."""
-        self.call(
-            lambda: direct.delete(self._connection, self.service, path, empty=empty), again=False
-        )
+        self.call(lambda line: direct.delete(line, self.service, path, empty=empty), again=False)
 
     def move(self, source: NodePath, destination: NodePath, *, over: bool = True) -> None:
         """Move a node, atomically and ``over`` a file that is there, or not at all."""
         space = self.service.space
 
-        async def relocate() -> None:
-            await transfers.move_over(
-                self._connection,
-                self.service,
-                space.uri(source),
-                space.uri(destination),
-                over=over,
-            )
-
-        self.call(relocate, again=False)
+        names = space.uri(source), space.uri(destination)
+        self.call(
+            lambda line: transfers.move_over(line, self.service, *names, over=over), again=False
+        )
 
     def changes(self) -> AsyncGenerator[changes.Event, None]:
         """Return what others change below the mount's container; for the loop's own thread."""
@@ -266,15 +275,20 @@ class Remote:
         uri = self.service.space.uri(path)
         match = None if replaced is None else f'"{replaced}"'
 
-        async def offer() -> list[str]:
-            return await transfers.offered_put(self._connection, self.service, uri)
+        async def send(line: Connection, source: uploads.Source) -> str:
+            async def offer() -> list[str]:
+                return await transfers.offered_put(line, self.service, uri)
 
-        async def send() -> str:
+            return (await uploads.push(line, offer, source, match)).md5
+
+        async def send_large() -> str:
             async with uploads.opened(file, None) as source:
-                stored = await uploads.push(self._connection, offer, source, match)
-            return stored.md5
+                return await send(self._connection, source)
 
-        return self.call(send, more=size / _SLOWEST)
+        if size > uploads.HELD:
+            return self.large(send_large, size / _SLOWEST)
+        source = uploads.held(file.read_bytes())
+        return self.call(lambda line: send(line, source), more=size / _SLOWEST)
 
 
 def away(error: BaseException) -> bool:

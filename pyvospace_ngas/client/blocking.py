@@ -1,0 +1,191 @@
+"""Requests that the calling thread makes itself, for programs of threads.
+
+A small request costs more on its way to an event loop in another thread, through it and back, than
+a server takes to answer it.
+"""
+
+import ssl
+import threading
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from concurrent.futures import CancelledError
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import Any, Final, TypeVar
+
+from multidict import CIMultiDict
+from yarl import URL
+
+from pyvospace_ngas.client.connection import Answer, Connection, NotConnected
+from pyvospace_ngas.client.wire import CONNECT, cut, is_silent
+
+T = TypeVar("T")
+_KEPT: Final = 16  # idle connections to one server
+
+
+def done(work: Coroutine[Any, Any, T]) -> T:
+    """Return what ``work`` does with a `BlockingConnection`, and with nothing else that waits."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        found: T = end.value
+        return found
+    work.close()
+    raise RuntimeError("what is done without an event loop may not wait for one")
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """What one thread does within some time: until when, and whether that was given up."""
+
+    until: float
+    over: threading.Event
+
+
+class _Local(threading.local):
+    span = _Span(float("inf"), threading.Event())
+
+
+class BlockingConnection(Connection):
+    """A `Connection` whose coroutines never suspend (see `done`): whoever runs them waits.
+
+    It is open from its beginning, and its methods are for all threads.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        user: str | None,
+        password: str | None,
+        *,
+        timeout: float,
+        pause: float,
+    ) -> None:
+        super().__init__(url, user, password, timeout=timeout, pause=pause)
+        self._local = _Local()
+        self._lock = threading.Lock()
+        self._idle: dict[URL, list[HTTPConnection]] = {}
+        self._busy: dict[HTTPConnection, _Span] = {}
+        self._over = threading.Event()  # of all that is under way; set when it is given up
+        self._tls: ssl.SSLContext | None = None
+
+    @asynccontextmanager
+    async def within(self, seconds: float) -> AsyncIterator[None]:
+        """Raise `TimeoutError` in what takes longer, once somebody looks (see `cut_overdue`)."""
+        self._local.span = _Span(time.monotonic() + seconds, self._over)
+        yield
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; `CancelledError` when all is given up meanwhile."""
+        if self._local.span.over.wait(seconds):
+            raise CancelledError
+
+    def abandon(self) -> None:
+        """Give up all that is under way: who waits for it gets a `CancelledError`."""
+        with self._lock:
+            over, self._over = self._over, threading.Event()
+            over.set()
+            for line in self._busy:
+                cut(line)
+
+    def cut_overdue(self) -> None:
+        """End what has taken too long, however little came all the time."""
+        now = time.monotonic()
+        with self._lock:
+            for line, span in self._busy.items():
+                if span.until < now:
+                    cut(line)
+
+    async def close(self) -> None:
+        """Close idle connections; nothing may be under way."""
+        with self._lock:
+            for line in (each for idle in self._idle.values() for each in idle):
+                line.close()
+            self._idle.clear()
+
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        *,
+        patience: float | None = None,
+    ) -> Answer:
+        """Return an answer, read to its end; one attempt, with these headers only."""
+        span = self._local.span
+        seconds = min(patience or self.timeout, span.until - time.monotonic())
+        if span.over.is_set():
+            raise CancelledError
+        if seconds <= 0:
+            raise TimeoutError("there was no time left")
+        line = self._taken(url.origin(), span)
+        again = False
+        try:
+            if line.sock is None:
+                self._connect(line, min(CONNECT, seconds))
+            line.sock.settimeout(seconds)
+            response = _asked(line, method, url, headers, body)
+            answer = Answer(
+                response.status, CIMultiDict(response.getheaders()), response.read(), url
+            )
+            again = response.isclosed() and not response.will_close
+        except (HTTPException, OSError) as error:
+            if span.over.is_set():
+                raise CancelledError from error
+            if span.until < time.monotonic():
+                raise TimeoutError("it took too long") from error
+            if isinstance(error, OSError):
+                raise
+            raise ConnectionError(f"no answer in HTTP: {type(error).__name__}") from error
+        finally:
+            self._give(url.origin(), line, again=again)
+        return answer
+
+    def _taken(self, origin: URL, span: _Span) -> HTTPConnection:
+        """Return a connection that the server has not ended, or one that is to be made."""
+        with self._lock:
+            idle = self._idle.get(origin, [])
+            while idle and not is_silent(idle[-1].sock):
+                idle.pop().close()
+            line = idle.pop() if idle else self._new(origin)
+            self._busy[line] = span
+            self.requests += 1
+        return line
+
+    def _new(self, origin: URL) -> HTTPConnection:
+        host, port = origin.host or "", origin.port
+        line: HTTPConnection
+        if origin.scheme == "https":
+            self._tls = self._tls or ssl.create_default_context()
+            line = HTTPSConnection(host, port, context=self._tls)
+        else:
+            line = HTTPConnection(host, port)
+        line.auto_open = 0  # a connection that is cut stays so
+        return line
+
+    def _connect(self, line: HTTPConnection, seconds: float) -> None:
+        line.timeout = seconds
+        try:
+            line.connect()
+        except OSError as error:
+            raise NotConnected(*error.args) from error
+
+    def _give(self, origin: URL, line: HTTPConnection, *, again: bool) -> None:
+        with self._lock:
+            span = self._busy.pop(line)
+            idle = self._idle.setdefault(origin, [])
+            if again and len(idle) < _KEPT and not span.over.is_set():
+                idle.append(line)
+                return
+        line.close()
+
+
+def _asked(
+    line: HTTPConnection, method: str, url: URL, headers: Mapping[str, str], body: bytes | None
+) -> HTTPResponse:
+    # A server may refuse what is still being sent, and read no more of it.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        line.request(method, url.raw_path_qs, body, dict(headers))
+    return line.getresponse()
