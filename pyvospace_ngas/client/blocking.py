@@ -188,4 +188,9 @@ def _asked(
     # A server may refuse what is still being sent, and read no more of it.
     with suppress(BrokenPipeError, ConnectionResetError):
         line.request(method, url.raw_path_qs, body, dict(headers))
-    return line.getresponse()
+    response = line.getresponse()
+    ends = response.chunked or response.length is not None or response.version < 11
+    if not ends and (response.getheader("Connection") or "").lower() != "close":
+        # http.client takes a header that was cut off for a whole one.
+        raise ConnectionResetError("the connection broke in the middle of a header")
+    return response
