@@ -7,7 +7,7 @@ a server takes to answer it.
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from pyvospace_ngas.client.connection import Answer, Connection, NotConnected
-from pyvospace_ngas.client.wire import CONNECT, cut, is_silent
+from pyvospace_ngas.client.wire import CONNECT, Span, cut, is_silent, receive
 
 T = TypeVar("T")
 _KEPT: Final = 16  # idle connections to one server
@@ -36,7 +36,7 @@ def done(work: Coroutine[Any, Any, T]) -> T:
 
 
 @dataclass(frozen=True, slots=True)
-class _Span:
+class _Term:
     """What one thread does within some time: until when, and whether that was given up."""
 
     until: float
@@ -44,7 +44,7 @@ class _Span:
 
 
 class _Local(threading.local):
-    span = _Span(float("inf"), threading.Event())
+    term = _Term(float("inf"), threading.Event())
 
 
 class BlockingConnection(Connection):
@@ -66,19 +66,19 @@ class BlockingConnection(Connection):
         self._local = _Local()
         self._lock = threading.Lock()
         self._idle: dict[URL, list[HTTPConnection]] = {}
-        self._busy: dict[HTTPConnection, _Span] = {}
+        self._busy: dict[HTTPConnection, _Term] = {}
         self._over = threading.Event()  # of all that is under way; set when it is given up
         self._tls: ssl.SSLContext | None = None
 
     @asynccontextmanager
     async def within(self, seconds: float) -> AsyncIterator[None]:
         """Raise `TimeoutError` in what takes longer, once somebody looks (see `cut_overdue`)."""
-        self._local.span = _Span(time.monotonic() + seconds, self._over)
+        self._local.term = _Term(time.monotonic() + seconds, self._over)
         yield
 
     async def sleep(self, seconds: float) -> None:
         """Wait; `CancelledError` when all is given up meanwhile."""
-        if self._local.span.over.wait(seconds):
+        if self._local.term.over.wait(seconds):
             raise CancelledError
 
     def abandon(self) -> None:
@@ -93,8 +93,8 @@ class BlockingConnection(Connection):
         """End what has taken too long, however little came all the time."""
         now = time.monotonic()
         with self._lock:
-            for line, span in self._busy.items():
-                if span.until < now:
+            for line, term in self._busy.items():
+                if term.until < now:
                     cut(line)
 
     async def close(self) -> None:
@@ -114,43 +114,61 @@ class BlockingConnection(Connection):
         patience: float | None = None,
     ) -> Answer:
         """Return an answer, read to its end; one attempt, with these headers only."""
-        span = self._local.span
-        seconds = min(patience or self.timeout, span.until - time.monotonic())
-        if span.over.is_set():
+
+        def work(line: HTTPConnection) -> tuple[Answer, bool]:
+            response = _asked(line, method, url, headers, body)
+            fields = CIMultiDict(response.getheaders())
+            answer = Answer(response.status, fields, response.read(), url)
+            return answer, response.isclosed() and not response.will_close
+
+        return self._over_a_line(url, patience or self.timeout, work)
+
+    async def fetch(self, url: str, headers: Mapping[str, str], span: Span) -> None:
+        """Fill ``span`` from a byte endpoint, which gets no credentials; one attempt."""
+        place = URL(url, encoded=True)
+
+        def work(line: HTTPConnection) -> tuple[None, bool]:
+            return None, receive(line, place.raw_path_qs, headers, span)
+
+        self._over_a_line(place, self.timeout, work)
+
+    def _over_a_line(
+        self, url: URL, patience: float, work: Callable[[HTTPConnection], tuple[T, bool]]
+    ) -> T:
+        """Return what ``work`` does with a connection, which it may leave to be used again."""
+        term = self._local.term
+        seconds = min(patience, term.until - time.monotonic())
+        if term.over.is_set():
             raise CancelledError
         if seconds <= 0:
             raise TimeoutError("there was no time left")
-        line = self._taken(url.origin(), span)
+        line = self._taken(url.origin(), term)
         again = False
         try:
             if line.sock is None:
                 self._connect(line, min(CONNECT, seconds))
             line.sock.settimeout(seconds)
-            response = _asked(line, method, url, headers, body)
-            answer = Answer(
-                response.status, CIMultiDict(response.getheaders()), response.read(), url
-            )
-            again = response.isclosed() and not response.will_close
+            found, again = work(line)
         except (HTTPException, OSError) as error:
-            if span.over.is_set():
+            if term.over.is_set():
                 raise CancelledError from error
-            if span.until < time.monotonic():
+            if term.until < time.monotonic():
                 raise TimeoutError("it took too long") from error
             if isinstance(error, OSError):
                 raise
             raise ConnectionError(f"no answer in HTTP: {type(error).__name__}") from error
         finally:
             self._give(url.origin(), line, again=again)
-        return answer
+        return found
 
-    def _taken(self, origin: URL, span: _Span) -> HTTPConnection:
+    def _taken(self, origin: URL, term: _Term) -> HTTPConnection:
         """Return a connection that the server has not ended, or one that is to be made."""
         with self._lock:
             idle = self._idle.get(origin, [])
             while idle and not is_silent(idle[-1].sock):
                 idle.pop().close()
             line = idle.pop() if idle else self._new(origin)
-            self._busy[line] = span
+            self._busy[line] = term
             self.requests += 1
         return line
 
@@ -174,9 +192,9 @@ class BlockingConnection(Connection):
 
     def _give(self, origin: URL, line: HTTPConnection, *, again: bool) -> None:
         with self._lock:
-            span = self._busy.pop(line)
+            term = self._busy.pop(line)
             idle = self._idle.setdefault(origin, [])
-            if again and len(idle) < _KEPT and not span.over.is_set():
+            if again and len(idle) < _KEPT and not term.over.is_set():
                 idle.append(line)
                 return
         line.close()

@@ -1,5 +1,6 @@
 """Single requests, each with its condition, for callers that keep a picture of the tree."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -19,26 +20,50 @@ from pyvospace_ngas.xml.answers import read_node_document
 from pyvospace_ngas.xml.nodes import write_template
 
 _AS_JSON: Final = "RESPONSEFORMAT=json"
+_PLACE: Final = re.compile(r'<([^>]+)>; rel="describes"\Z')
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A node as the server showed it, and the entity tag of that."""
+    """A node as the server showed it, and the entity tag of that.
+
+    ``place`` is the endpoint of its bytes, for who asked for it, where the server tells.
+    """
 
     node: NodeDocument
     etag: str | None
+    place: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """A node is what its tag stands for; ``place`` as in `Seen`."""
+
+    place: str | None = None
 
 
 async def get(
-    connection: Connection, service: Service, path: NodePath, etag: str | None = None
-) -> Seen | None:
-    """Return a node without its children; ``None`` if it still is what ``etag`` stands for."""
+    connection: Connection,
+    service: Service,
+    path: NodePath,
+    etag: str | None = None,
+    *,
+    endpoint: bool = False,
+) -> Seen | Same:
+    """Return a node without its children; `Same` if it still is what ``etag`` stands for.
+
+    Who is about to read its bytes asks for their ``endpoint`` as well.
+    """
     fields = {} if etag is None else {"If-None-Match": etag}
+    if endpoint:
+        fields["Prefer"] = "endpoint"
     url = service.node(path, f"detail=properties&limit=0&{_AS_JSON}")
     answer = await connection.ask("GET", url, fields=fields)
+    link = _PLACE.match(answer.headers.get("Link", ""))
+    place = link[1] if link else None
     if answer.status == 304:
-        return None
-    return Seen(document(answer), answer.headers.get("ETag"))
+        return Same(place)
+    return Seen(document(answer), answer.headers.get("ETag"), place)
 
 
 async def listing(connection: Connection, service: Service, path: NodePath) -> Answer:
@@ -93,8 +118,10 @@ async def delete(
     await connection.ask("DELETE", url, again=False)
 
 
-def reader(connection: Connection, service: Service, path: NodePath) -> downloads.Reader:
-    """Return a reader of ranges that finds the bytes by their path, without a job."""
+def reader(
+    connection: Connection, service: Service, path: NodePath, place: str | None = None
+) -> downloads.Reader:
+    """Return a reader of ranges, at a ``place`` or found by their path, without a job."""
 
     async def find() -> list[str]:
         answer = await connection.ask("GET", _beside(service, "files", path))
@@ -103,7 +130,7 @@ def reader(connection: Connection, service: Service, path: NodePath) -> download
             raise errors.TransferFailed("the service does not say where the bytes are")
         return [location]
 
-    return downloads.Reader(connection, find)
+    return downloads.Reader(connection, find, place)
 
 
 def may_have_happened(error: VOSpaceError) -> bool:

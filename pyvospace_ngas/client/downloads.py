@@ -29,9 +29,9 @@ _RETRIED: Final = (
 class Endpoints:
     """The endpoints of one file, asked for anew when they are used up."""
 
-    def __init__(self, offer: Offer) -> None:
+    def __init__(self, offer: Offer, *known: str) -> None:
         self._offer = offer
-        self._left: list[str] = []
+        self._left = list(known)
 
     async def current(self) -> str:
         """Return the endpoint to use now."""
@@ -49,9 +49,9 @@ class Endpoints:
 class Reader:
     """Reads ranges of one file, over endpoints that it keeps between reads."""
 
-    def __init__(self, connection: Connection, offer: Offer) -> None:
+    def __init__(self, connection: Connection, offer: Offer, first: str | None = None) -> None:
         self._connection = connection
-        self._endpoints = Endpoints(offer)
+        self._endpoints = Endpoints(offer) if first is None else Endpoints(offer, first)
 
     async def read(self, start: int, length: int, match: str | None = None) -> bytes:
         """Return ``length`` bytes from ``start`` on; fewer, or none, at the end of the file.

@@ -85,7 +85,7 @@ class Wire:
         line = self._kept(origin) or await self._connected(origin)
         again = False
         try:
-            again = await self._done(line, _receive, line, url.raw_path_qs, fields, span)
+            again = await self._done(line, receive, line, url.raw_path_qs, fields, span)
         finally:
             self._give(origin, line, again=again)
 
@@ -178,7 +178,7 @@ def total(content_range: str | None, length: int | None) -> int | None:
     return length
 
 
-def _receive(line: HTTPConnection, target: str, fields: Mapping[str, str], span: Span) -> bool:
+def receive(line: HTTPConnection, target: str, fields: Mapping[str, str], span: Span) -> bool:
     """Ask for the rest of ``span`` and fill it; return whether the connection can be used again.
 
     A thread may be cut off at any moment: what it is told then is only that its bytes do not come.

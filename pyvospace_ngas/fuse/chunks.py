@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Final
 
@@ -24,6 +24,7 @@ _WORTH: Final = 256 << 10  # bytes of the requests for which taking turns costs 
 _BREAKS: Final = 3  # of flows, after which a file is read by blocks
 _SPARE: Final = 48  # blocks that are kept for what comes next
 
+Fetch = Callable[[Span, str], None]  # with the entity tag that the file must have
 Key = tuple[str, int, int]  # the version's MD5, and from where on how many bytes
 
 
@@ -103,8 +104,16 @@ class Content:
     """The bytes of one version of a file. A request that is under way is made once."""
 
     def __init__(
-        self, remote: Remote, chunks: Chunks, reader: Reader, md5: str, size: int
+        self,
+        remote: Remote,
+        chunks: Chunks,
+        reader: Reader,
+        md5: str,
+        size: int,
+        fetch: Fetch | None = None,
     ) -> None:
+        """Begin; ``fetch`` is for who reads a file of one block, and better waits by himself."""
+        self._fetch_here = fetch if size <= BLOCK else None
         self._remote = remote
         self._chunks = chunks
         self._reader = reader
@@ -180,6 +189,8 @@ class Content:
         return block in self._coming or self._chunks.get(self._key(block)) is not None
 
     def _block(self, block: int) -> Block:
+        if self._fetch_here is not None:
+            return self._only(self._fetch_here)
         self._ahead(block)
         with self._lock:
             coming = self._coming.get(block)
@@ -190,6 +201,33 @@ class Content:
                 self._request(block, 1)
                 coming = self._coming[block]
         return coming.result()
+
+    def _only(self, fetch: Fetch) -> Block:
+        """Return the only block, fetched by the first who wants it."""
+        key, mine = self._key(0), None
+        with self._lock:
+            data = self._chunks.get(key)
+            if data is not None:
+                return data
+            coming = self._coming.get(0)
+            if coming is None:
+                coming = mine = self._coming[0] = Future()
+        if mine is None:
+            return coming.result()
+        try:
+            data = self._chunks.new(self.size)
+            fetch(Span(0, [memoryview(data.data)], lambda _: None), f'"{self._md5}"')
+        except BaseException as error:
+            self._give_up([mine], 0, error if isinstance(error, Exception) else None)
+            raise
+        self._arrived(0, data, mine)
+        return data
+
+    def _arrived(self, block: int, data: Block, coming: "Future[Block]") -> None:
+        self._chunks.put(self._key(block), data)
+        with self._lock:
+            self._coming.pop(block, None)
+        coming.set_result(data)
 
     def _ahead(self, block: int) -> None:
         """Ask for what comes after ``block``, more each time, unless enough is on its way."""
@@ -260,10 +298,7 @@ class Content:
         blocks = [self._chunks.new(size) for size in sizes]
 
         def arrived(number: int) -> None:
-            self._chunks.put(self._key(first + number), blocks[number])
-            with self._lock:
-                self._coming.pop(first + number, None)
-            futures[number].set_result(blocks[number])
+            self._arrived(first + number, blocks[number], futures[number])
 
         span = Span(first * BLOCK, [memoryview(block.data) for block in blocks], arrived)
         failure: Exception | None = None

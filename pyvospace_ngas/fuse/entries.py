@@ -76,6 +76,7 @@ class Entry(NamedTuple):
     read_only: frozenset[str] = frozenset()
     etag: str | None = None
     asked: float = 0.0  # when the server was asked what it is
+    place: str | None = None  # where its bytes are, as far as the server was asked
 
     @property
     def own(self) -> dict[str, str]:

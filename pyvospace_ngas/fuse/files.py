@@ -1,6 +1,7 @@
 """One file while it is open, or is to be sent: clean ones are read, changed ones staged."""
 
 import errno
+import functools
 import logging
 import threading
 import time
@@ -297,9 +298,14 @@ class File:
         if self._content is None:
             assert self.path is not None  # noqa: S101  an orphan is always staged
             means = self._means
-            reader = means.remote.reader(self.path)
+            path, place = self.path, self.entry.place
             self._content = Content(
-                means.remote, means.chunks, reader, self.version, self.entry.size
+                means.remote,
+                means.chunks,
+                means.remote.reader(path, place),
+                self.version,
+                self.entry.size,
+                functools.partial(means.remote.fetch, path, place),
             )
         return self._content
 

@@ -450,24 +450,27 @@ class Mount:
             return file.stat()
         return self._means.tree.lookup(path)
 
-    def _used(self, path: NodePath, *, writes: bool, settled: bool = False) -> File:
+    def _used(
+        self, path: NodePath, *, writes: bool, settled: bool = False, reads: bool = False
+    ) -> File:
         """Return the file at ``path``, open, as the server has it now: close-to-open."""
         file = self.files.join(path, writes=writes)
         if file is not None:
             return file
-        entry, asked = self._current(path, settled=settled)
+        endpoint = reads and not self.files.has_pages(path)
+        entry, asked = self._current(path, settled=settled, endpoint=endpoint)
         if entry.kind is Kind.DIRECTORY:
             raise OSError(errno.EISDIR, str(path))
         return self.files.acquire(path, entry, asked, writes=writes)
 
-    def _current(self, path: NodePath, *, settled: bool) -> tuple[Entry, float]:
+    def _current(self, path: NodePath, *, settled: bool, endpoint: bool) -> tuple[Entry, float]:
         """Return what is at ``path`` and when that was asked; ``settled``, the kernel agrees."""
         tree = self._means.tree
-        asked, entry = time.monotonic(), tree.ask(path)
+        asked, entry = time.monotonic(), tree.ask(path, endpoint=endpoint)
         for _ in range(_TURNS if settled else 0):
             if not tree.settle(path):
                 break
-            asked, entry = time.monotonic(), tree.ask(path)
+            asked, entry = time.monotonic(), tree.ask(path, endpoint=endpoint)
         return entry, asked
 
     def _shown(self, entry: Entry) -> dict[str, int]:
@@ -489,7 +492,8 @@ class Mount:
         # Neither who begins anew nor who only appends goes by the size that the kernel believes.
         appends = info.flags & (os.O_ACCMODE | os.O_APPEND) == os.O_WRONLY | os.O_APPEND
         settled = not (appends or info.flags & os.O_TRUNC)
-        file = self._used(path, writes=_writes(info.flags), settled=settled)
+        reads = not info.flags & os.O_TRUNC
+        file = self._used(path, writes=_writes(info.flags), settled=settled, reads=reads)
         self._opened(path, file, info)
         if info.flags & os.O_TRUNC and _writes(info.flags):
             file.truncate(0)  # libfuse 3 leaves it to us

@@ -14,6 +14,7 @@ from pyvospace_ngas.client.blocking import BlockingConnection, done
 from pyvospace_ngas.client.connection import Connection
 from pyvospace_ngas.client.discovery import Service, discover
 from pyvospace_ngas.client.downloads import Reader
+from pyvospace_ngas.client.wire import Span
 from pyvospace_ngas.errors import (
     ArchiveUnreachable,
     ServiceUnavailable,
@@ -206,15 +207,20 @@ class Remote:
         if since is not None:
             log.warning("the server is back after %.0f seconds", time.monotonic() - since)
 
-    def node(self, path: NodePath, known: Entry | None = None) -> Entry:
-        """Return a node as it is now; ``known`` itself if it still is that."""
+    def node(self, path: NodePath, known: Entry | None = None, *, endpoint: bool = False) -> Entry:
+        """Return a node as it is now: ``known``, if it still is that.
+
+        With the ``endpoint`` of its bytes, if that is asked for and the server tells.
+        """
         etag = known.etag if known is not None else None
         asked = time.monotonic()
-        seen = self.call(lambda line: direct.get(line, self.service, path, etag))
-        if seen is None:
-            assert known is not None  # noqa: S101  asked for with its tag
-            return known
-        return entry(seen.node, self.words, seen.etag, asked)
+        seen = self.call(
+            lambda line: direct.get(line, self.service, path, etag, endpoint=endpoint)
+        )
+        if isinstance(seen, direct.Seen):
+            return entry(seen.node, self.words, seen.etag, asked)._replace(place=seen.place)
+        assert known is not None  # noqa: S101  asked for with its tag
+        return known if seen.place is None else known._replace(place=seen.place)
 
     def listing(self, path: NodePath) -> dict[str, Entry]:
         """Return all children of a container, in one request."""
@@ -263,9 +269,13 @@ class Remote:
         """Return what others change below the mount's container; for the loop's own thread."""
         return changes.follow(self._connection, self.service, self._settings.root)
 
-    def reader(self, path: NodePath) -> Reader:
-        """Return a reader of ranges; its own method is for the loop."""
-        return direct.reader(self._connection, self.service, path)
+    def reader(self, path: NodePath, place: str | None = None) -> Reader:
+        """Return a reader of ranges; its own methods are for the loop."""
+        return direct.reader(self._connection, self.service, path, place)
+
+    def fetch(self, path: NodePath, place: str | None, span: Span, match: str) -> None:
+        """Fill a short ``span``, as a reader does; the calling thread does it by itself."""
+        self.call(lambda line: direct.reader(line, self.service, path, place).fill(span, match))
 
     def push(self, path: NodePath, file: Path, size: int, replaced: str | None) -> str:
         """Store a file's bytes; return their MD5 in hexadecimal digits.

@@ -92,6 +92,11 @@ class Files:
                     del table[path]
             return True
 
+    def has_pages(self, path: NodePath) -> bool:
+        """Tell whether the kernel may have pages of ``path``, of whichever version."""
+        with self._lock:
+            return path in self._kernel
+
     def is_kept(self, path: NodePath, version: str) -> bool:
         """Tell whether the kernel's pages of ``path`` are ``version``'s; from now on they are."""
         with self._lock:

@@ -81,23 +81,28 @@ class Tree:
             return found
         return self.ask(path)
 
-    def ask(self, path: NodePath) -> Entry:
-        """Return the entry at ``path`` as it is at the server at this moment."""
+    def ask(self, path: NodePath, *, endpoint: bool = False) -> Entry:
+        """Return the entry at ``path`` as it is at the server at this moment.
+
+        With the ``endpoint`` of its bytes for who is about to read them.
+        """
         with self._lock:
             directory = self._directory(path.parent)
             known, epoch = directory.names.get(path.name), directory.epoch
         at = time.monotonic()
         try:
-            entry = self._remote.node(path, known.entry if known is not None else None)
+            before = known.entry if known is not None else None
+            found = self._remote.node(path, before, endpoint=endpoint)
         except (NodeNotFound, ContainerNotFound):
             with self._lock:
                 if directory.epoch == epoch and not self._trust.is_overtaken(path, at, None):
                     directory.names.pop(path.name, None)
             raise NodeNotFound(path) from None
+        entry = found if found.place is None else found._replace(place=None)
         with self._lock:
             if directory.epoch == epoch and not self._trust.is_overtaken(path, at, entry.etag):
                 directory.names[path.name] = _found(entry, directory.names.get(path.name), at)
-        return entry
+        return found
 
     @property
     def is_told(self) -> bool:

@@ -57,7 +57,18 @@ _TRIES: Final = 5  # of a change that meets another change of the same node
 
 async def get_node(db: Connection, who: Identity, path: NodePath) -> Node:
     """Return the node ``path`` that ``who`` may read; a LinkNode is returned as it is."""
-    chain = await paths.resolve(db, path)
+    return await _readable(db, who, await paths.resolve(db, path), path)
+
+
+async def get_node_and_servers(
+    db: Connection, who: Identity, path: NodePath
+) -> tuple[Node, list[str]]:
+    """`get_node`, and the storage servers that are alive, in the same round trip."""
+    chain, found = await paths.resolve_for_bytes(db, path)
+    return await _readable(db, who, chain, path), found
+
+
+async def _readable(db: Connection, who: Identity, chain: Sequence[Node], path: NodePath) -> Node:
     node = reach(chain, path, who)
     if not may_read(who, node):
         raise PermissionDenied(f"{who} may not read {path}")

@@ -34,6 +34,11 @@ def one(given: Parameters, name: str) -> str | None:
     return values[0] if values else None
 
 
+def prefers(headers: Mapping[str, str], wanted: str) -> bool:
+    """Tell whether ``Prefer`` (RFC 7240) asks for ``wanted``."""
+    return wanted in headers.get("Prefer", "").replace(" ", "").split(",")
+
+
 def required(given: Parameters, name: str) -> str:
     """Return the only value of ``name``."""
     value = one(given, name)

@@ -3,6 +3,7 @@
 import re
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Final
 
 from aiohttp import web
@@ -21,16 +22,18 @@ from pyvospace_ngas.model.standard import CORE
 from pyvospace_ngas.model.transfer import View
 from pyvospace_ngas.model.uri import NodePath, parse_path
 from pyvospace_ngas.model.views import form_of
+from pyvospace_ngas.ops import files
 from pyvospace_ngas.ops import nodes as ops
 from pyvospace_ngas.space.forms import Form, document, form
 from pyvospace_ngas.space.handlers.transfers import redirect_to_bytes
-from pyvospace_ngas.space.parameters import whole_number
-from pyvospace_ngas.space.running import RUNNING, xml
+from pyvospace_ngas.space.parameters import prefers, whole_number
+from pyvospace_ngas.space.running import ENDPOINT_KEY, RUNNING, xml
 from pyvospace_ngas.xml import metadata
 from pyvospace_ngas.xml.nodes import read_node
 from pyvospace_ngas.xml.parsing import parse
 
 _ROOT: Final = "/nodes"
+_ENDPOINT: Final = "endpoint"  # a preference of ours (RFC 7240)
 # The root of a document that asks for protocols, after what may stand before it, in any prefix.
 _PROTOCOLS: Final = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<\?[^>]*>\s*|<!--(?:(?!-->).)*-->\s*)*<(?:[\w.-]+:)?(protocols?)[\s/>]",
@@ -93,16 +96,36 @@ async def get_node(request: web.Request) -> web.StreamResponse:
     detail, written = _detail(query.get("detail", Detail.MAX)), form(request)
     who = request[IDENTITY]
     async with request.app[DATABASE].acquire() as db:
-        node = await ops.get_node(db, who, path)
+        if prefers(request.headers, _ENDPOINT):
+            node, servers = await ops.get_node_and_servers(db, who, path)
+        else:
+            node, servers = await ops.get_node(db, who, path), []
     condition(request.headers.get("If-Match"), None).check(node)
     if node.type is NodeType.CONTAINER:
         return await _listing(request, written, node, path, detail)
+    place = _place(request, node, servers)
     if "If-None-Match" in request.headers:
         try:
             _condition(request).check(node)
         except PreconditionFailed:
-            return web.Response(status=304, headers={"ETag": etag(node)})
-    return _whole(request, written, node, path, detail)
+            return web.Response(status=304, headers={"ETag": etag(node), **place})
+    answer = _whole(request, written, node, path, detail)
+    answer.headers.update(place)
+    return answer
+
+
+def _place(request: web.Request, node: Node, servers: list[str]) -> dict[str, str]:
+    """Return where the bytes are, as /files would say it, for who is about to read them."""
+    if not (servers and node.type.holds_data):
+        return {}
+    address = files.address(
+        files.Readable(node, servers), request.app[ENDPOINT_KEY], datetime.now(UTC)
+    )
+    return {
+        "Link": f'<{address}>; rel="describes"',  # RFC 6892
+        "Preference-Applied": _ENDPOINT,
+        "Cache-Control": "no-store",  # it is a key, and soon no good
+    }
 
 
 async def _listing(

@@ -13,7 +13,7 @@ from pyvospace_ngas.model.standard import HTTP_GET
 from pyvospace_ngas.model.transfer import THIRD_PARTY, Direction, Protocol, Transfer, View
 from pyvospace_ngas.model.uri import is_uri
 from pyvospace_ngas.ops import executing, jobs, transfers
-from pyvospace_ngas.space.parameters import Parameters, one, parameters, required
+from pyvospace_ngas.space.parameters import Parameters, one, parameters, prefers, required
 from pyvospace_ngas.space.running import ENDPOINT_KEY, RUNNING, base_url, see_other, xml
 from pyvospace_ngas.xml.transfers import read_and_keep, write_transfer
 
@@ -50,7 +50,7 @@ async def synchronous(request: web.Request) -> web.Response:
         if transfer.known_direction in THIRD_PARTY:  # may take hours: only as a job (A12)
             raise OperationNotSupported(f"{transfer.direction} at /synctrans; use /transfers")
         job = await _run(request, transfer, document)
-        if _REPRESENTATION in request.headers.get("Prefer", "").replace(" ", "").split(","):
+        if prefers(request.headers, _REPRESENTATION):
             return _represented(request, job, transfer)
         return see_other(_details_url(request, job))
     return await _by_parameters(request, parameters(request.query.items(), body))
