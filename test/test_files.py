@@ -3,6 +3,7 @@
 import hashlib
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -55,6 +56,33 @@ async def test_a_file_is_got_by_its_path_whole_and_in_parts(alice: Caller) -> No
     assert beyond.status == 416
     head = await fetch(alice, "/home/alice/f.fits", "HEAD")
     assert (head.status, head.body, head.headers["Content-Length"]) == (200, b"", str(len(DATA)))
+
+
+ENDPOINT = {"Prefer": "endpoint"}
+
+
+async def test_a_node_tells_where_its_bytes_are_to_who_prefers_that(alice: Caller) -> None:
+    await alice.push("/home/alice/f", DATA)
+    shown = await alice.get("/nodes/home/alice/f")
+    assert "Link" not in shown.headers
+    for more in ({}, {"If-None-Match": shown.headers["ETag"]}):
+        told = await alice.request("GET", "/nodes/home/alice/f", headers=ENDPOINT | more)
+        assert (told.status, told.body) == ((304, b"") if more else (200, shown.body))
+        assert told.headers["Preference-Applied"] == "endpoint"
+        assert told.headers["Cache-Control"] == "no-store"
+        place, _, relation = told.headers["Link"].partition("; ")
+        assert relation == 'rel="describes"'
+        assert (await replace(alice, user=None).get(place.strip("<>"))).body == DATA
+    await link(alice, "/home/alice/l", "/home/alice/f")
+    for path in ("/home/alice", "/home/alice/l"):  # which have no bytes of their own
+        told = await alice.request("GET", f"/nodes{path}", headers=ENDPOINT)
+        assert (told.status, "Link" in told.headers) == (200, False)
+    assert (await alice.get("/transfers")).text.count("<uws:jobref") == 1  # of the push
+    for user in ("bob", None):
+        refused = await replace(alice, user=user).request(
+            "GET", "/nodes/home/alice/f", headers=ENDPOINT
+        )
+        assert (refused.status in (401, 403), "Link" in refused.headers) == (True, False)
 
 
 async def test_it_works_below_auth_too_and_leaves_no_job(alice: Caller) -> None:

@@ -182,6 +182,18 @@ def test_a_mapped_file_is_written_through(here: Path) -> None:
     assert (len(data), data[70_000:70_005], data[5:8]) == (100_000, b"hello", b"end")
 
 
+def test_a_small_file_costs_a_look_and_its_bytes(site: Site, tmp_path: Path) -> None:
+    path = site.container()
+    for number in range(10):
+        site.run(site.alice.push(f"{path}/f{number}", b"hello %d" % number))
+    with mounted(site, tmp_path, path) as m:
+        assert len(mount_support.names(m / ".")) == 10
+        before = m.status()["requests"]
+        for number in range(10):
+            assert (m / f"f{number}").read_bytes() == b"hello %d" % number
+        assert m.status()["requests"] - before <= 22  # some for what comes between two of them
+
+
 def test_a_directory_costs_one_listing_not_a_request_for_each_name(m: Mounted, here: Path) -> None:
     for number in range(60):
         (here / f"f{number}").touch()
