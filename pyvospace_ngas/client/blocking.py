@@ -138,8 +138,6 @@ class BlockingConnection(Connection):
         """Return what ``work`` does with a connection, which it may leave to be used again."""
         term = self._local.term
         seconds = min(patience, term.until - time.monotonic())
-        if term.over.is_set():
-            raise CancelledError
         if seconds <= 0:
             raise TimeoutError("there was no time left")
         line = self._taken(url.origin(), term)
@@ -147,6 +145,8 @@ class BlockingConnection(Connection):
         try:
             if line.sock is None:
                 self._connect(line, min(CONNECT, seconds))
+            if term.over.is_set():  # from now on it is cut
+                raise CancelledError
             line.sock.settimeout(seconds)
             found, again = work(line)
         except (HTTPException, OSError) as error:
