@@ -24,9 +24,9 @@ MOUNT = textwrap.dedent(
     class Names:
         use_ns = True
         def getattr(self, path, info=None):
-            if path == "/":
-                return {"st_mode": stat.S_IFDIR | 0o755}
-            return {"st_mode": stat.S_IFREG | 0o644, "st_size": 1}
+            kind = stat.S_IFDIR | 0o755 if path == "/" else stat.S_IFREG | 0o644
+            numbers = "nlink size blocks blksize uid gid atime mtime ctime".split()
+            return dict.fromkeys([f"st_{each}" for each in numbers], 1) | {"st_mode": kind}
 
     kernel = Kernel(3)
     ended = threading.Event()

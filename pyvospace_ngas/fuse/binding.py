@@ -139,11 +139,18 @@ def _lean(binding: ModuleType) -> Any:
     from. Attributes that we keep none of, a program may ask for by each name: no decoding, and no
     exceptions, for these. ``ls -l`` asks for two, and for no more once it is told of no support.
     """
+    layout = _Layout(binding.c_stat)
 
     class Lean(binding.FUSE):  # type: ignore[misc, name-defined]
         def _wrapper(self, func: Callable[..., Any], *args: Any) -> Any:
             _stay()
             return super()._wrapper(func, *args)
+
+        def fgetattr(self, path: bytes | None, buf: Any, fip: Any) -> int:
+            text = None if path is None else path.decode(*_NAMES)
+            attrs = self.operations.getattr(text, fip.contents if fip else None)
+            layout.fill(buf.contents, attrs)
+            return 0
 
         def getxattr(self, path: bytes, name: bytes, value: Any, size: int, *args: Any) -> int:
             if not name.startswith(_ATTRIBUTES):
@@ -156,19 +163,7 @@ def _lean(binding: ModuleType) -> Any:
             return int(self.operations.read(fip.contents.fh, into, offset))
 
         def read_buf(self, _path: bytes, given: Any, size: int, offset: int, fip: Any) -> int:
-            poured = self.operations.pour(fip.contents.fh, offset, size)
-            if poured is None:
-                memory = _allocate(size)
-                try:
-                    into = memoryview((ctypes.c_char * size).from_address(memory)).cast("B")
-                    count = int(self.operations.read(fip.contents.fh, into, offset))
-                except BaseException:
-                    _free(memory)
-                    raise
-                part = _Part(size=count, mem=memory)
-            else:
-                pipe, count = poured
-                part = _Part(size=count, flags=_IS_PIPE, fd=pipe)
+            part = _bytes_of(self.operations, fip.contents.fh, size, offset)
             answer = _allocate(ctypes.sizeof(_Parts))
             parts = _Parts.from_address(answer)
             parts.count, parts.at, parts.offset, parts.part = 1, 0, 0, part
@@ -176,6 +171,22 @@ def _lean(binding: ModuleType) -> Any:
             return 0
 
     return Lean
+
+
+def _bytes_of(operations: Any, number: int, size: int, offset: int) -> "_Part":
+    """Return bytes in a pipe where they flow, else in memory that libfuse frees."""
+    poured = operations.pour(number, offset, size)
+    if poured is not None:
+        pipe, count = poured
+        return _Part(size=count, flags=_IS_PIPE, fd=pipe)
+    memory = _allocate(size)
+    try:
+        into = memoryview((ctypes.c_char * size).from_address(memory)).cast("B")
+        count = int(operations.read(number, into, offset))
+    except BaseException:
+        _free(memory)
+        raise
+    return _Part(size=count, mem=memory)
 
 
 class _Part(ctypes.Structure):
@@ -228,6 +239,8 @@ def _stay() -> None:
 def _with_readdirplus(mfusepy: ModuleType) -> Any:
     """Return mfusepy's FUSE with attributes in listings, and with large requests."""
 
+    layout = _Layout(mfusepy.c_stat)
+
     class Plus(_lean(mfusepy)):  # type: ignore[misc]
         def init_fuse_3(self, conn: Any, config: Any) -> None:
             info = conn.contents
@@ -247,24 +260,23 @@ def _with_readdirplus(mfusepy: ModuleType) -> Any:
         ) -> int:
             # With an offset of 0 libfuse ignores that the attributes are all there.
             plus = _FILL_DIR_PLUS if flags & 1 else 0
-            status = _Status(mfusepy.c_stat)  # libfuse copies it
+            status = mfusepy.c_stat()  # libfuse copies it
+            shown = ctypes.byref(status)
             listed = self.operations.listed(fip.contents.fh)
             for number in range(offset, len(listed)):
                 name, attrs = listed[number]
-                status.fill(attrs)
-                if filler(buf, name.encode(*_NAMES), status.reference, number + 1, plus):
+                layout.fill(status, attrs)
+                if filler(buf, name.encode(*_NAMES), shown, number + 1, plus):
                     break
             return 0
 
     return Plus
 
 
-class _Status:
-    """Memory for a ``struct stat``, filled in at once: ctypes takes four times as long."""
+class _Layout:
+    """How a ``struct stat`` is filled in at once: field by field takes twice as long, or more."""
 
     def __init__(self, layout: Any) -> None:
-        self._numbers = layout()
-        self.reference = ctypes.byref(self._numbers)
         places = []  # where each number lies, and in how many bytes, which differs by platform
         for key in _PLAIN:
             place = getattr(layout, key)
@@ -279,11 +291,12 @@ class _Status:
             end = offset + struct.calcsize(code)
         self._pack = struct.Struct(text).pack_into
 
-    def fill(self, attrs: Mapping[str, int]) -> None:
+    def fill(self, status: Any, attrs: Mapping[str, int]) -> None:
+        """Write all of ``attrs``, and zeros between them."""
         numbers = [attrs[key] for key in _PLAIN]
         for key in _TIMES:
             numbers += divmod(attrs[key], _SECOND)
-        self._pack(self._numbers, 0, *self._order(numbers))
+        self._pack(status, 0, *self._order(numbers))
 
 
 class Kernel:

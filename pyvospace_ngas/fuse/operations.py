@@ -27,7 +27,7 @@ from pyvospace_ngas.fuse.table import Files
 from pyvospace_ngas.fuse.walks import Walks
 from pyvospace_ngas.model import standard
 from pyvospace_ngas.model.node import NodeType
-from pyvospace_ngas.model.uri import LONGEST_NAME, RESERVED, NodePath, check_name
+from pyvospace_ngas.model.uri import LONGEST_NAME, RESERVED, NodePath, check_name, plain_names
 
 log = logging.getLogger(__name__)
 
@@ -414,6 +414,8 @@ class Mount:
     # What the operations share
 
     def _path(self, path: str) -> NodePath:
+        if (plain := plain_names(path)) is not None:
+            return NodePath((*self._settings.root.parts, *plain))
         names = [name for name in path.split("/") if name]
         if any(len(name.encode("utf-8", "surrogateescape")) > LONGEST_NAME for name in names):
             raise OSError(errno.ENAMETOOLONG, path)

@@ -120,14 +120,19 @@ def is_uri(text: str) -> bool:
     return 0 < len(text) <= LONGEST_URI and _URI.match(text) is not None
 
 
+def plain_names(path: str) -> tuple[str, ...] | None:
+    """Return the names of a path in which there is nothing to decode, nor to check."""
+    return tuple(path[1:].split("/")) if _SIMPLE.fullmatch(path) else None
+
+
 def parse_path(raw: str, shown: str | None = None) -> NodePath:
     """Return the path that the still escaped ``raw`` names; one trailing slash does not count.
 
     Each segment is decoded once, after the split at ``/``. Raises `InvalidURI` with ``shown`` (or
     ``raw``) for anything that cannot be the name of a node.
     """
-    if _SIMPLE.fullmatch(raw):
-        return NodePath(tuple(raw[1:].split("/")))
+    if (plain := plain_names(raw)) is not None:
+        return NodePath(plain)
     shown = raw if shown is None else shown
     text = raw.removeprefix("/").removesuffix("/")
     if not text:
