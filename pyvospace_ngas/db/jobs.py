@@ -1,6 +1,7 @@
 """Every query on UWS jobs. Phases move by one compare-and-set statement each."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -26,6 +27,8 @@ _COLUMNS: Final = (
     "id, kind, owner, run_id, phase, document, created, started, ended, duration, destruction,"
     " deadline, node_id, size, detail"
 )
+# What stands from a job's beginning.
+_GIVEN: Final = "id, kind, owner, run_id, phase, document, duration, destruction, size, detail"
 
 
 async def insert(
@@ -38,28 +41,19 @@ async def insert(
 ) -> Job:
     """Store a new job; the database's clock says when it was made, and begun by an ``executor``.
 
-    A ``hasty`` one is for who runs it at once, and is told nothing before that.
+    A ``hasty`` one, and all of its transaction, is not waited for until it is on the disk: for who
+    runs it at once, and loses nothing that could not be asked for again.
     """
     row = await db.fetchrow(
         f"""
         with waits as ({HASTY if hasty else "select 1"})
-        insert into job (id, kind, owner, run_id, phase, document, duration, destruction, size,
-                         detail, executor, started, lease)
+        insert into job ({_GIVEN}, executor, started, lease)
              select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
                     case when $11::text is not null then clock_timestamp() end,
                     now() + make_interval(secs => $12)
                from waits returning {_COLUMNS}
         """,
-        job.id,
-        job.kind,
-        job.owner,
-        job.run_id,
-        job.phase,
-        job.document,
-        job.duration,
-        job.destruction,
-        job.size,
-        _given(job),
+        *_given(job),
         executor,
         lease,
     )
@@ -71,36 +65,39 @@ async def insert_completed(db: Connection, job: Job, results: Sequence[tuple[str
     """Store a new job that the caller's transaction has done, with its results."""
     row = await db.fetchrow(
         f"""
-        insert into job (id, kind, owner, run_id, phase, document, duration, destruction, size,
-                         detail, created, started, ended)
+        insert into job ({_GIVEN}, created, started, ended)
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now(), now(), clock_timestamp())
           returning {_COLUMNS}
         """,
-        job.id,
-        job.kind,
-        job.owner,
-        job.run_id,
-        Phase.COMPLETED,
-        job.document,
-        job.duration,
-        job.destruction,
-        job.size,
-        _given(job) | {"results": [list(result) for result in results]},
+        *_given(replace(job, phase=Phase.COMPLETED, results=results)),
     )
     assert row is not None  # noqa: S101 - an insert without a condition returns its row
     return _job(row)
 
 
-def _given(job: Job) -> dict[str, object]:
-    """Return what of the ``detail`` of a job stands from its beginning."""
-    given: dict[str, object] = {
+def _given(job: Job) -> tuple[object, ...]:
+    """Return the values of the columns `_GIVEN` for a new job."""
+    detail: dict[str, object] = {
         name: field
         for name, field in (("if_match", job.if_match), ("if_none_match", job.if_none_match))
         if field is not None
     }
     if job.scope != WHOLE:
-        given["scope"] = [job.scope.read_only, str(job.scope.path)]
-    return given
+        detail["scope"] = [job.scope.read_only, str(job.scope.path)]
+    if job.results:
+        detail["results"] = [list(result) for result in job.results]
+    return (
+        job.id,
+        job.kind,
+        job.owner,
+        job.run_id,
+        job.phase,
+        job.document,
+        job.duration,
+        job.destruction,
+        job.size,
+        detail,
+    )
 
 
 async def get(db: Connection, job_id: str, *, for_update: bool = False) -> Job | None:

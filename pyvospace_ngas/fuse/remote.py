@@ -1,4 +1,8 @@
-"""The servers, for threads: one event loop in a thread, and how long to wait for an answer."""
+"""The servers, for threads: how long to wait for an answer, and who does the waiting.
+
+What is small is asked for by the thread that wants it; what is large, or goes on by itself, is the
+business of an event loop in a thread of its own.
+"""
 
 import asyncio
 import logging

@@ -98,7 +98,7 @@ class Tree:
                 if directory.epoch == epoch and not self._trust.is_overtaken(path, at, None):
                     directory.names.pop(path.name, None)
             raise NodeNotFound(path) from None
-        entry = found if found.place is None else found._replace(place=None)
+        entry = _kept(found)
         with self._lock:
             if directory.epoch == epoch and not self._trust.is_overtaken(path, at, entry.etag):
                 directory.names[path.name] = _found(entry, directory.names.get(path.name), at)
@@ -202,7 +202,7 @@ class Tree:
     def put(self, path: NodePath, entry: Entry, *, fresh: bool = True) -> None:
         """Take in what we did ourselves; one that is not ``fresh`` is asked for when needed."""
         with self._lock:
-            known = _Known(entry, self._time_of(path, entry) if fresh else _OWN)
+            known = _Known(_kept(entry), self._time_of(path, entry) if fresh else _OWN)
             if path == self._root:
                 self._top = known
                 return
@@ -280,6 +280,11 @@ def _doubt(directory: _Directory, name: str, *, exists: bool) -> None:
         directory.listed = min(directory.listed, _ONCE)
     elif known is not None and (known.at != _OWN or not exists):
         known.at = _STALE
+
+
+def _kept(entry: Entry) -> Entry:
+    """Return what is remembered of an entry: not the place of its bytes, which is soon no good."""
+    return entry if entry.place is None else entry._replace(place=None)
 
 
 def _is_known(known: _Known, news: Changed) -> bool:
