@@ -21,6 +21,8 @@ NUMBERS: Final = itertools.count(1)
 def pytest_configure() -> None:
     """Let SIGTERM end a run as Ctrl-C does: with every fixture's clean-up."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A run in a shell's background ignores Ctrl-C, and so would programs that tests send it to.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
