@@ -106,9 +106,10 @@ def _main(
     But for one thing: the kernel is let go of while all that it is told by is there. libfuse
     calls its operation ``destroy`` only after it has closed the device and freed the names.
     """
-    for name in ("fuse_new", "fuse_get_session", "fuse_loop_cfg_create"):
+    # The plain name, fuse_new, is not found any more from libfuse 3.17 on.
+    for name in ("fuse_new_31", "fuse_get_session", "fuse_loop_cfg_create"):
         getattr(libfuse, name).restype = ctypes.c_void_p
-    fuse = ctypes.c_void_p(libfuse.fuse_new(ctypes.byref(words), table, size, None))
+    fuse = ctypes.c_void_p(libfuse.fuse_new_31(ctypes.byref(words), table, size, None))
     if fuse.value is None:
         return 3
     failed = 4
