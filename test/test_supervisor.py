@@ -90,7 +90,7 @@ async def test_a_part_that_is_killed_is_started_again_and_again(tmp_path: Path) 
 
 
 async def test_a_part_that_never_gets_ready_fails_with_its_last_words(tmp_path: Path) -> None:
-    code = "import sys; print('first'); sys.exit('no room on the disk')"
+    code = "import sys; print('first', flush=True); sys.exit('no room on the disk')"
     async with supervised() as supervisor:
         with pytest.raises(PartFailed, match="part ended with exit code 1: no room on the disk"):
             await supervisor.start(program(code, tmp_path / "never"))

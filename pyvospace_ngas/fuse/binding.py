@@ -70,7 +70,9 @@ def run(
         return
     fuse = importlib.import_module("fuse")
     found = {**options, "big_writes": True}
-    _lean(fuse)(operations, mountpoint, raw_fi=True, encoding=ENCODING, foreground=True, **found)
+    _with_readdir(fuse)(
+        operations, mountpoint, raw_fi=True, encoding=ENCODING, foreground=True, **found
+    )
 
 
 def _run_3(
@@ -241,12 +243,28 @@ def _stay() -> None:
         ctypes.pythonapi.PyGILState_Ensure()  # what is released at the end is the second
 
 
+def _with_readdir(fuse: ModuleType) -> Any:
+    """Return fusepy's FUSE with listings of what libfuse 2 passes on: names, and what they are."""
+
+    class Names(_lean(fuse)):  # type: ignore[misc]  # its base is known when it is chosen
+        def readdir(self, _path: bytes, buf: Any, filler: Any, _offset: int, fip: Any) -> int:
+            status = fuse.c_stat()
+            shown = ctypes.byref(status)
+            for name, attrs in self.operations.listed(fip.contents.fh):
+                status.st_mode = attrs["st_mode"]
+                if filler(buf, name.encode(*_NAMES), shown, 0):
+                    break
+            return 0
+
+    return Names
+
+
 def _with_readdirplus(mfusepy: ModuleType) -> Any:
     """Return mfusepy's FUSE with attributes in listings, and with large requests."""
 
     layout = _Layout(mfusepy.c_stat)
 
-    class Plus(_lean(mfusepy)):  # type: ignore[misc]
+    class Plus(_lean(mfusepy)):  # type: ignore[misc]  # as above
         def init_fuse_3(self, conn: Any, config: Any) -> None:
             info = conn.contents
             info.want = (info.want | _READDIRPLUS | _SPLICE_WRITE) & ~_READDIRPLUS_AUTO

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -11,13 +12,14 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import floor
 import report
 import rig
 import stack
@@ -33,6 +35,21 @@ from pyvospace_ngas.fuse.operations import STATUS
 
 BLOCK: Final = 1 << 20
 SMALL: Final = 4096
+COLD: Final = "read cold, MiB/s"
+OPEN: Final = "4 KiB open+read, 1/s"
+RENAME: Final = "rename, 1/s"
+LIST: Final = "ls -lR, names/s"
+OURS: Final = "ngas_mount, libfuse {}"
+FLOOR: Final = "names known beforehand, libfuse {}"
+GOALS: Final = (
+    (COLD, peers.RCLONE, 2),
+    (COLD, peers.SSHFS, 2),
+    (LIST, peers.RCLONE, 3),
+    (LIST, peers.SSHFS, 1),  # with libfuse 3
+    (OPEN, peers.RCLONE, 10),
+    (RENAME, peers.RCLONE, 10),
+)
+DIRECTORIES: Final = 10
 SOURCE: Final = Path(__file__).resolve().parents[2] / "pyvospace_ngas"
 
 
@@ -40,7 +57,6 @@ SOURCE: Final = Path(__file__).resolve().parents[2] / "pyvospace_ngas"
 class Plan:
     """How much is measured."""
 
-    rounds: int
     large: int  # bytes
     names: int  # in the large directories
     small: int  # files of 4 KiB
@@ -48,13 +64,19 @@ class Plan:
 
 @dataclass(slots=True)
 class Bench:
-    """One mount and what was measured on it; ``requests`` are counted by the mount itself."""
+    """One kind of mount and what was measured on it, a new mount each time.
 
-    path: Path
+    ``requests`` of ours are counted by the mount itself.
+    """
+
+    name: str
+    folder: Path
     plan: Plan
-    requests: Callable[[], int]
-    figures: dict[str, list[float]] = field(default_factory=dict)
-    counts: dict[str, list[float]] = field(default_factory=dict)
+    mounting: peers.Mounting
+    path: Path = Path()
+    requests: Callable[[], int] = int
+    figures: report.Figures = field(default_factory=report.Figures)
+    counts: report.Figures = field(default_factory=report.Figures)
 
     @contextmanager
     def measured(self, name: str, amount: float) -> Iterator[None]:
@@ -62,8 +84,8 @@ class Bench:
         before, begun = self.requests(), time.perf_counter()
         yield
         took = time.perf_counter() - begun
-        self.figures.setdefault(name, []).append(amount / took)
-        self.counts.setdefault(name, []).append(self.requests() - before)
+        self.figures.add(name, amount / took)
+        self.counts.add(name, self.requests() - before)
 
 
 def write_large(bench: Bench, number: int) -> None:
@@ -92,10 +114,10 @@ def small_files(bench: Bench, number: int) -> None:
     with bench.measured("4 KiB create+write+close, 1/s", count):
         for each in range(count):
             (folder / str(each)).write_bytes(data)
-    with bench.measured("4 KiB open+read, 1/s", count):
+    with bench.measured(OPEN, count):
         for each in range(count):
             (folder / str(each)).read_bytes()
-    with bench.measured("rename, 1/s", count):
+    with bench.measured(RENAME, count):
         for each in range(count):
             (folder / str(each)).rename(folder / f"r{each}")
     with bench.measured("unlink, 1/s", count):
@@ -111,7 +133,7 @@ def untar(bench: Bench, number: int, archive: Path, count: int) -> None:
 
 
 def list_all(bench: Bench) -> None:
-    with bench.measured("ls -lR, names/s", bench.plan.names):
+    with bench.measured(LIST, bench.plan.names):
         subprocess.run(["ls", "-lR", bench.path / "many"], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -132,6 +154,24 @@ def pack(folder: Path) -> tuple[Path, int]:
 
 
 @contextmanager
+def mounted_floor(
+    place: Path, version: int, names: int
+) -> Iterator[tuple[Path, Callable[[], int]]]:
+    """Mount as many names that nobody has to be asked for."""
+    mountpoint = place / "many"
+    mountpoint.mkdir(parents=True)
+    numbers = (version, DIRECTORIES, names // DIRECTORIES)
+    words = [sys.executable, floor.__file__, *map(str, numbers), str(mountpoint)]
+    process = subprocess.Popen(words)
+    try:
+        peers.until(mountpoint.is_mount)
+        yield place, lambda: 0
+    finally:
+        mount_support.let_go(mountpoint)
+        process.wait(peers.PATIENCE)
+
+
+@contextmanager
 def mounted(site: Rig, folder: Path, version: int) -> Iterator[tuple[Path, Callable[[], int]]]:
     """Mount the container of the measurements; give it, and what counts its requests."""
     mountpoint, secret = folder / "m", folder / "secret"
@@ -148,19 +188,20 @@ def mounted(site: Rig, folder: Path, version: int) -> Iterator[tuple[Path, Calla
         mount_support.let_go(mountpoint)
 
 
-def measure(plan: Plan, folder: Path, mounting: peers.Mounting) -> Bench:
-    """Do every case ``plan.rounds`` times, reading with a new mount and so cold."""
-    archive, count = pack(folder)
-    figures: dict[str, list[float]] = {}
-    counts: dict[str, list[float]] = {}
-    bench = Bench(folder, plan, lambda: 0)
-    for number in range(plan.rounds):
-        for part, work in (("write", write_part), ("read", read_part)):
-            place = folder / f"{part}{number}"
-            with mounting(place) as (path, requests):
-                bench = Bench(path, plan, requests, figures, counts)
-                work(bench, number, archive, count)
-    return bench
+def measure(bench: Bench, number: int, archive: Path, count: int) -> None:
+    """Do every case once, reading with a new mount and so cold."""
+    for part, work in (("write", write_part), ("read", read_part)):
+        place = bench.folder / f"{part}{number}"
+        with bench.mounting(place) as (bench.path, bench.requests):
+            work(bench, number, archive, count)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def measure_floor(bench: Bench) -> None:
+    """List what is known beforehand: what a listing takes without a tree, and without a server."""
+    with bench.mounting(bench.folder) as (bench.path, _):
+        list_all(bench)
+    shutil.rmtree(bench.folder)
 
 
 def write_part(bench: Bench, number: int, archive: Path, count: int) -> None:
@@ -171,43 +212,59 @@ def write_part(bench: Bench, number: int, archive: Path, count: int) -> None:
 
 def read_part(bench: Bench, number: int, _archive: Path, _count: int) -> None:
     drop_caches()
-    read_large(bench, number, "read cold, MiB/s")
+    read_large(bench, number, COLD)
     read_large(bench, number, "read again, MiB/s")
     list_all(bench)
     (bench.path / f"large{number}").unlink()
+    for left in (f"small{number}", f"tree{number}"):
+        shutil.rmtree(bench.path / left)
 
 
 def fill(site: Rig, names: int) -> None:
-    """Make ``many``: ten directories with so many names in all."""
+    """Make ``many``: some directories with so many names in all."""
     home = f"/home/{rig.USER}/many"
     site.make(home)
-    for number in range(10):
+    for number in range(DIRECTORIES):
         site.make(f"{home}/d{number}")
-        for each in range(names // 10):
+        for each in range(names // DIRECTORIES):
             site.make(f"{home}/d{number}/f{each}", "DataNode")
 
 
 def fill_plain(folder: Path, names: int) -> None:
     """Make the same in a plain folder, for the peers."""
-    for number in range(10):
+    for number in range(DIRECTORIES):
         (folder / "many" / f"d{number}").mkdir(parents=True)
-        for each in range(names // 10):
+        for each in range(names // DIRECTORIES):
             (folder / "many" / f"d{number}" / f"f{each}").touch()
 
 
-def show(name: str, bench: Bench) -> None:
+def show(bench: Bench) -> None:
     """Print a table: a median with its range, and requests in all where they are counted."""
-    print(f"\n{name}\n{'':36}{'median [range]':>26}{'requests':>12}", flush=True)
-    figures = report.Figures(bench.figures)
-    for case in bench.figures:
-        requests = sorted(bench.counts[case])[len(bench.counts[case]) // 2]
-        print(f"{case:36}{figures.text(case):>26}{requests or '':>12}", flush=True)
+    rows = []
+    for case in bench.figures.values:
+        requests = bench.counts.middle(case)
+        rows.append([case, bench.figures.text(case), f"{requests:.0f}" if requests else ""])
+    print(report.table(bench.name, ["", "median [range]", "requests"], rows), flush=True)
+
+
+def goals(benches: Mapping[str, Bench]) -> list[report.Goal]:
+    """Return what is to be reached next to the peers that are here."""
+    found = []
+    for version in mount_support.versions():
+        ours = benches[OURS.format(version)]
+        for case, peer, bound in GOALS:
+            if peer not in benches or (version == 2 and (case, peer) == (LIST, peers.SSHFS)):
+                continue
+            ratio = ours.figures.middle(case) / benches[peer].figures.middle(case)
+            text = f"{case.partition(',')[0]}: {ours.name} / {peer.partition(' ')[0]}"
+            found.append(report.Goal(text, ratio, bound))
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5, help="that count; one more goes before")
     parser.add_argument("--large", type=int, default=1024, help="MiB of the large file")
     parser.add_argument("--names", type=int, default=10_000, help="in the listed tree")
     parser.add_argument("--small", type=int, default=200, help="files of 4 KiB")
@@ -217,31 +274,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     if reason is not None:
         print(f"nothing can be mounted here: {reason}")
         return 0
-    plan = Plan(args.rounds, args.large * MEBIBYTE, args.names, args.small)
-    with rig.running(args.folder, nodes=1) as site:
+    plan = Plan(args.large * MEBIBYTE, args.names, args.small)
+    with rig.running(args.folder, nodes=1) as site, ExitStack() as ending:
         fill(site, plan.names)
-        for version in mount_support.versions():
-            folder = site.home / f"fuse{version}"
-            folder.mkdir()
-            mounting = partial(mounted, site, version=version)
-            show(f"ngas_mount, libfuse {version}", measure(plan, folder, mounting))
-            with mounting(folder / "end") as (path, _):
-                for left in (*path.glob("small*"), *path.glob("tree*")):
-                    shutil.rmtree(left)
-            shutil.rmtree(folder, ignore_errors=True)
-        compare(plan, site.home)
+        benches = {each.name: each for each in mounts(site, plan, ending)}
+        archive, count = pack(site.home)
+        numbers = itertools.count()
+
+        def once(bench: Bench) -> None:
+            measure(bench, next(numbers), archive, count)
+
+        cases = {name: partial(once, bench) for name, bench in benches.items()}
+        floors = {each.name: each for each in floors_below(site.home, plan)}
+        cases.update({name: partial(measure_floor, bench) for name, bench in floors.items()})
+        benches.update(floors)
+        # Memory that nobody has used yet is slow in a virtual machine: whoever comes first pays.
+        report.rounds(cases, 1)
+        for bench in benches.values():
+            bench.figures, bench.counts = report.Figures(), report.Figures()
+        report.rounds(cases, args.rounds)
+    for bench in benches.values():
+        show(bench)
+    print(report.goals(goals(benches)))
     return 0
 
 
-def compare(plan: Plan, home: Path) -> None:
-    """Measure the peers that are installed here."""
+def mounts(site: Rig, plan: Plan, ending: ExitStack) -> Iterator[Bench]:
+    """Give our mount with each libfuse, and the peers that are installed here."""
+    for version in mount_support.versions():
+        mounting = partial(mounted, site, version=version)
+        folder = site.home / f"fuse{version}"
+        yield Bench(OURS.format(version), folder, plan, mounting)
     for name, serving in peers.there().items():
-        folder = home / name.split()[0]
+        folder = site.home / name.split()[0]
         (folder / "served").mkdir(parents=True)
         fill_plain(folder / "served", plan.names)
-        with serving(folder / "served") as mounting:
-            show(name, measure(plan, folder, mounting))
-        shutil.rmtree(folder, ignore_errors=True)
+        yield Bench(name, folder, plan, ending.enter_context(serving(folder / "served")))
+
+
+def floors_below(home: Path, plan: Plan) -> Iterator[Bench]:
+    """Give mounts of names that are known beforehand, with each libfuse."""
+    for version in mount_support.versions():
+        mounting = partial(mounted_floor, version=version, names=plan.names)
+        yield Bench(FLOOR.format(version), home / f"floor{version}", plan, mounting)
 
 
 if __name__ == "__main__":

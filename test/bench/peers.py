@@ -18,6 +18,8 @@ from ports import free_port
 
 Mounting = Callable[[Path], AbstractContextManager[tuple[Path, Callable[[], int]]]]
 PATIENCE: Final = 20.0
+RCLONE: Final = "rclone mount (WebDAV)"
+SSHFS: Final = "sshfs"
 _SFTP: Final = Path("/usr/lib/openssh/sftp-server")
 
 
@@ -37,7 +39,7 @@ def rclone(folder: Path) -> Iterator[Mounting]:
         return _mounted(place, words)
 
     try:
-        _until(lambda: _answers(port))
+        until(lambda: _answers(port))
         yield mounting
     finally:
         server.terminate()
@@ -65,9 +67,9 @@ def there() -> dict[str, Callable[[Path], AbstractContextManager[Mounting]]]:
     """Return the peers that are installed here."""
     found: dict[str, Callable[[Path], AbstractContextManager[Mounting]]] = {}
     if shutil.which("rclone"):
-        found["rclone mount (WebDAV)"] = rclone
+        found[RCLONE] = rclone
     if shutil.which("sshfs") and _SFTP.exists():
-        found["sshfs"] = sshfs
+        found[SSHFS] = sshfs
     return found
 
 
@@ -89,7 +91,7 @@ def _mounted(place: Path, words: list[str]) -> Iterator[tuple[Path, Callable[[],
         [str(mountpoint) if word == "{}" else word for word in words], stderr=subprocess.DEVNULL
     )
     try:
-        _until(mountpoint.is_mount)
+        until(mountpoint.is_mount)
         yield mountpoint, lambda: 0
     finally:
         mount_support.let_go(mountpoint)
@@ -104,9 +106,10 @@ def _answers(port: int) -> bool:
     return True
 
 
-def _until(holds: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for it, but not for ever."""
+    end = time.monotonic() + PATIENCE
     while not holds():
-        if time.monotonic() > until:
+        if time.monotonic() > end:
             raise TimeoutError("a peer did not begin")
         time.sleep(0.02)
