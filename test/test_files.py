@@ -85,6 +85,75 @@ async def test_a_node_tells_where_its_bytes_are_to_who_prefers_that(alice: Calle
         assert (refused.status in (401, 403), "Link" in refused.headers) == (True, False)
 
 
+async def create(
+    alice: Caller, path: str, kind: str = "DataNode", inner: str = ""
+) -> stack.Answer:
+    """createNode, by who is about to send the bytes."""
+    return await alice.request(
+        "PUT", f"/nodes{path}", stack.node(path, kind, inner), headers=ENDPOINT
+    )
+
+
+async def test_a_node_is_made_with_a_place_for_its_bytes(alice: Caller) -> None:
+    made = await create(alice, "/home/alice/f", inner=properties(title="t"))
+    assert (made.status, made.headers["Preference-Applied"]) == (201, "endpoint")
+    assert made.headers["Cache-Control"] == "no-store"
+    assert ">t</vos:property>" in made.text
+    place, _, relation = made.headers["Link"].partition("; ")
+    assert relation == 'rel="edit-media"'
+    anybody, place = replace(alice, user=None), place.strip("<>")
+    job = (await alice.get("/transfers?PHASE=EXECUTING")).text
+    assert job.count("<uws:jobref") == 1
+    for data, status in ((DATA, 201), (DATA, 201), (b"other", 409)):
+        put = await anybody.request("PUT", place, data)
+        assert put.status == status, put
+    assert (await fetch(alice, "/home/alice/f")).body == DATA
+    assert (await alice.get("/transfers?PHASE=COMPLETED")).text.count("<uws:jobref") == 1
+
+
+async def test_a_place_for_bytes_is_for_new_data_nodes_only(alice: Caller) -> None:
+    target = f"<vos:target>{AUTHORITY}/home/alice/f</vos:target>"
+    for kind, inner in (("ContainerNode", ""), ("LinkNode", target)):
+        made = await create(alice, f"/home/alice/{kind}", kind, inner)
+        assert (made.status, "Link" in made.headers) == (201, False)
+    for path, status, fault in (
+        ("/home/alice/ContainerNode", 409, "DuplicateNode"),
+        ("/home/alice/none/f", 404, "ContainerNotFound"),
+        ("/home/bob/f", 403, "PermissionDenied"),
+    ):
+        refused = await create(alice, path)
+        assert (refused.status, refused.fault, "Link" in refused.headers) == (status, fault, False)
+    assert (await alice.get("/transfers")).text.count("<uws:jobref") == 0
+
+
+async def test_a_place_for_bytes_is_as_good_as_its_job_and_its_node(alice: Caller) -> None:
+    places = []
+    for name in "ab":
+        made = await create(alice, f"/home/alice/{name}")
+        places.append(made.headers["Link"].partition(">")[0].strip("<"))
+    await alice.delete("/nodes/home/alice/a")
+    jobs = (await alice.get("/transfers")).text
+    for job in {part.partition('"')[0] for part in jobs.split('jobref id="')[1:]}:
+        await alice.form(f"/transfers/{job}/phase", "PHASE=ABORT")
+    for place in places:
+        put = await alice.request("PUT", place, DATA)
+        assert (put.status, put.fault) == (404, "EndpointNotFound")
+    made = await create(alice, "/home/alice/c")
+    await alice.delete("/nodes/home/alice/c")
+    put = await alice.request("PUT", made.headers["Link"].partition(">")[0].strip("<"), DATA)
+    assert (put.status, put.fault) == (404, "NodeNotFound")
+
+
+async def test_a_node_is_made_also_while_no_storage_server_is_there(
+    dsn: str, tmp_path: Path
+) -> None:
+    await stack.add_user(dsn, "alice")
+    config = stack.parsed(stack.settings(dsn, tmp_path))
+    async with stack.space_server(config) as url, ClientSession() as http:
+        made = await create(Caller(http, url, "alice"), "/home/alice/f")
+        assert (made.status, "Link" in made.headers) == (201, False)
+
+
 async def test_it_works_below_auth_too_and_leaves_no_job(alice: Caller) -> None:
     await alice.push("/home/alice/f", DATA)
     before = (await alice.get("/transfers")).text.count("jobref ")

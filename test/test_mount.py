@@ -194,6 +194,43 @@ def test_a_small_file_costs_a_look_and_its_bytes(site: Site, tmp_path: Path) -> 
         assert m.status()["requests"] - before <= 22  # some for what comes between two of them
 
 
+def test_a_new_file_costs_its_name_and_its_bytes(m: Mounted, here: Path) -> None:
+    (here / "first").touch()
+    before = m.status()["requests"]
+    for number in range(10):
+        (here / f"n{number}").write_bytes(b"hello %d" % number)
+    assert m.status()["requests"] - before <= 22  # some for what comes between two of them
+
+
+def test_a_new_file_goes_to_what_has_its_name_in_the_end(
+    site: Site, m: Mounted, here: Path
+) -> None:
+    path = f"{m.status()['path']}/{here.name}"
+    with (here / "twice").open("wb", buffering=0) as file:
+        file.write(b"one")
+        os.fsync(file.fileno())
+        file.write(b"two")
+    with (here / "moved").open("wb", buffering=0) as file:
+        (here / "moved").rename(here / "there")
+        file.write(b"moved")
+    with (here / "aborted").open("wb", buffering=0) as file:
+        file.write(b"again")
+        jobs = site.run(site.alice.get("/transfers?PHASE=EXECUTING")).text
+        for job in {part.partition('"')[0] for part in jobs.split('jobref id="')[1:]}:
+            site.run(site.alice.form(f"/transfers/{job}/phase", "PHASE=ABORT"))
+    with (here / "replaced").open("wb", buffering=0) as file:
+        file.write(b"replaced")
+        site.run(site.alice.delete(f"/nodes{path}/replaced"))
+        site.run(site.alice.make(f"{path}/replaced", "DataNode"))
+    for name, data in (
+        ("twice", b"onetwo"),
+        ("there", b"moved"),
+        ("aborted", b"again"),
+        ("replaced", b"replaced"),
+    ):
+        assert site.run(site.alice.pull(f"{path}/{name}")).body == data
+
+
 def test_a_directory_costs_one_listing_not_a_request_for_each_name(m: Mounted, here: Path) -> None:
     for number in range(60):
         (here / f"f{number}").touch()

@@ -20,14 +20,16 @@ from pyvospace_ngas.xml.answers import read_node_document
 from pyvospace_ngas.xml.nodes import write_template
 
 _AS_JSON: Final = "RESPONSEFORMAT=json"
-_PLACE: Final = re.compile(r'<([^>]+)>; rel="describes"\Z')
+_FOR_ENDPOINT: Final = {"Prefer": "endpoint"}
+_LINK: Final = re.compile(r'<([^>]+)>; rel="(describes|edit-media)"\Z')
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A node as the server showed it, and the entity tag of that.
 
-    ``place`` is the endpoint of its bytes, for who asked for it, where the server tells.
+    ``place`` is the endpoint of its bytes, for who asked for it, where the server tells: to read
+    them, or of a new node to store them there once.
     """
 
     node: NodeDocument
@@ -56,11 +58,10 @@ async def get(
     """
     fields = {} if etag is None else {"If-None-Match": etag}
     if endpoint:
-        fields["Prefer"] = "endpoint"
+        fields |= _FOR_ENDPOINT
     url = service.node(path, f"detail=properties&limit=0&{_AS_JSON}")
     answer = await connection.ask("GET", url, fields=fields)
-    link = _PLACE.match(answer.headers.get("Link", ""))
-    place = link[1] if link else None
+    place = _place(answer)
     if answer.status == 304:
         return Same(place)
     return Seen(document(answer), answer.headers.get("ETag"), place)
@@ -93,10 +94,12 @@ async def create(
     type_: NodeType,
     properties: Mapping[str, str],
     target: str | None = None,
+    *,
+    endpoint: bool = False,
 ) -> Seen:
-    """Make a node that must not exist yet."""
+    """Make a node that must not exist yet; with an ``endpoint`` who is about to send its bytes."""
     template = NodeTemplate(path, type_, properties, target)
-    return await _send(connection, service, "PUT", template, again=False)
+    return await _send(connection, service, "PUT", template, again=False, endpoint=endpoint)
 
 
 async def change(
@@ -152,8 +155,15 @@ async def _send(
     template: NodeTemplate,
     *,
     again: bool,
+    endpoint: bool = False,
 ) -> Seen:
     wanted = write_template(template, service.space).encode()
     url = service.node(template.path, _AS_JSON)
-    answer = await connection.ask(method, url, wanted, again=again)
-    return Seen(document(answer), answer.headers.get("ETag"))
+    fields = _FOR_ENDPOINT if endpoint else {}
+    answer = await connection.ask(method, url, wanted, again=again, fields=fields)
+    return Seen(document(answer), answer.headers.get("ETag"), _place(answer))
+
+
+def _place(answer: Answer) -> str | None:
+    link = _LINK.match(answer.headers.get("Link", ""))
+    return link[1] if link else None

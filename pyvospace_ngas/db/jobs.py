@@ -61,6 +61,22 @@ async def insert(
     return _job(row)
 
 
+async def insert_negotiated(db: Connection, job: Job) -> Job:
+    """Store a new push or pull of which all is known: the node, protocols, results, deadline."""
+    row = await db.fetchrow(
+        f"""
+        insert into job ({_GIVEN}, node_id, deadline, started)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, clock_timestamp())
+          returning {_COLUMNS}
+        """,
+        *_given(replace(job, phase=Phase.EXECUTING)),
+        job.node_id,
+        job.deadline,
+    )
+    assert row is not None  # noqa: S101 - an insert without a condition returns its row
+    return _job(row)
+
+
 async def insert_completed(db: Connection, job: Job, results: Sequence[tuple[str, str]]) -> Job:
     """Store a new job that the caller's transaction has done, with its results."""
     row = await db.fetchrow(
@@ -86,6 +102,8 @@ def _given(job: Job) -> tuple[object, ...]:
         detail["scope"] = [job.scope.read_only, str(job.scope.path)]
     if job.results:
         detail["results"] = [list(result) for result in job.results]
+    if job.protocols:
+        detail["protocols"] = _stored(job.protocols)
     return (
         job.id,
         job.kind,
@@ -190,7 +208,7 @@ async def negotiated(
     """QUEUED becomes EXECUTING, with what a push or pull is promised."""
     detail = {
         "results": [list(result) for result in results],
-        "protocols": [[p.uri, p.endpoint, list(p.security)] for p in protocols],
+        "protocols": _stored(protocols),
         **({} if view is None else {"view": view}),
     }
     await advance(db, job_id, Event.START, detail, node_id=node_id, deadline=deadline)
@@ -206,7 +224,7 @@ async def accepted(
     """Store which endpoints of others a job is to call, for which node."""
     detail = {
         "results": [list(result) for result in results],
-        "protocols": [[p.uri, p.endpoint, list(p.security)] for p in protocols],
+        "protocols": _stored(protocols),
     }
     await db.execute(
         "update job set node_id = $2, detail = detail || $3 where id = $1",
@@ -375,6 +393,10 @@ async def delete_outdated(db: Connection) -> int:
         "delete from job where destruction < now() and phase = 'ARCHIVED'"
     )
     return int(done.rpartition(" ")[2])
+
+
+def _stored(protocols: Iterable[Protocol]) -> list[list[object]]:
+    return [[each.uri, each.endpoint, list(each.security)] for each in protocols]
 
 
 def _job(row: asyncpg.Record) -> Job:

@@ -69,6 +69,7 @@ class File:
         self._mtime = 0
         self._mtime_shown = False
         self.failure: str | None = None
+        self.endpoint: str | None = None  # that its first bytes go to, if it was made here
 
     def stat(self) -> Entry:
         """Return the file as its users see it, with what was not sent yet."""
@@ -235,9 +236,10 @@ class File:
 
     def _send(self, path: NodePath, staged: Staged) -> None:
         means, size, mtime = self._means, staged.size, self._mtime
+        endpoint, self.endpoint = self.endpoint, None  # it is good for one upload
         self._write_down(closed=True)  # who dies in between has bytes and properties sent again
         try:
-            md5 = means.remote.push(path, staged.file, size, self.version)
+            md5 = means.remote.push(path, staged.file, size, self.version, endpoint)
         except PreconditionFailed:
             means.tree.forget(path)
             raise

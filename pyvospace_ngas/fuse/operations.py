@@ -253,7 +253,9 @@ class Mount:
         if not stat.S_ISREG(mode):
             raise OSError(errno.EPERM, "a VOSpace has no devices")
         where = self._new(path)
-        self._means.tree.put(where, self._make(where, mode))
+        props = self._first_mode(mode, _USUAL_MODE)
+        entry = self._means.remote.create(where, NodeType.UNSTRUCTURED, props)
+        self._means.tree.put(where, entry)
         return 0
 
     # Changes of attributes
@@ -333,8 +335,9 @@ class Mount:
     @operation
     def create(self, path: str, mode: int, info: Info) -> int:
         where, asked = self._new(path), time.monotonic()
+        props = self._first_mode(mode, _USUAL_MODE)
         try:
-            entry = self._make(where, mode)
+            entry, endpoint = self._means.remote.create_file(where, props)
         except DuplicateNode:
             self._means.tree.forget(where)
             if info.flags & os.O_EXCL:
@@ -342,6 +345,7 @@ class Mount:
             return self._open(where, info)
         self._means.tree.put(where, entry)
         file = self.files.acquire(where, entry, asked, writes=_writes(info.flags))
+        file.endpoint = endpoint
         self._opened(where, file, info)
         return 0
 
@@ -485,10 +489,6 @@ class Mount:
         if not executable and bits & 0o600 == 0o600:
             return {}
         return {self._means.remote.words.mode: f"{bits:04o}"}
-
-    def _make(self, path: NodePath, mode: int) -> Entry:
-        props = self._first_mode(mode, _USUAL_MODE)
-        return self._means.remote.create(path, NodeType.UNSTRUCTURED, props)
 
     def _open(self, path: NodePath, info: Info) -> int:
         # Neither who begins anew nor who only appends goes by the size that the kernel believes.

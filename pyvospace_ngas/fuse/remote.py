@@ -21,6 +21,7 @@ from pyvospace_ngas.client.downloads import Reader
 from pyvospace_ngas.client.wire import Span
 from pyvospace_ngas.errors import (
     ArchiveUnreachable,
+    NodeNotFound,
     ServiceUnavailable,
     VOSpaceError,
 )
@@ -250,6 +251,19 @@ class Remote:
         )
         return entry(seen.node, self.words, seen.etag, asked)
 
+    def create_file(
+        self, path: NodePath, properties: Mapping[str, str]
+    ) -> tuple[Entry, str | None]:
+        """Make a data node that must not exist; also tell where its bytes go, if known."""
+
+        asked = time.monotonic()
+        kind, service = NodeType.UNSTRUCTURED, self.service
+        seen = self.call(
+            lambda line: direct.create(line, service, path, kind, properties, endpoint=True),
+            again=False,
+        )
+        return entry(seen.node, self.words, seen.etag, asked), seen.place
+
     def change(self, path: NodePath, properties: Mapping[str, str | None]) -> Entry:
         """Set and take away properties."""
         asked = time.monotonic()
@@ -281,18 +295,36 @@ class Remote:
         """Fill a short ``span``, as a reader does; the calling thread does it by itself."""
         self.call(lambda line: direct.reader(line, self.service, path, place).fill(span, match))
 
-    def push(self, path: NodePath, file: Path, size: int, replaced: str | None) -> str:
+    def push(
+        self,
+        path: NodePath,
+        file: Path,
+        size: int,
+        replaced: str | None,
+        endpoint: str | None = None,
+    ) -> str:
         """Store a file's bytes; return their MD5 in hexadecimal digits.
 
         ``replaced`` is the MD5 of the bytes that may be replaced: `PreconditionFailed` for others.
+        An ``endpoint`` that is known saves asking for one, while it is good.
         """
         uri = self.service.space.uri(path)
         match = None if replaced is None else f'"{replaced}"'
+        known = [] if endpoint is None else [endpoint]
 
         async def send(line: Connection, source: uploads.Source) -> str:
             async def offer() -> list[str]:
+                if known:
+                    return [known.pop()]
                 return await transfers.offered_put(line, self.service, uri)
 
+            was_known = bool(known)
+            try:
+                return (await uploads.push(line, offer, source, match)).md5
+            except NodeNotFound:
+                if not was_known:
+                    raise
+            # The node of the endpoint is gone; what has its name now is another one, or is made.
             return (await uploads.push(line, offer, source, match)).md5
 
         async def send_large() -> str:

@@ -34,7 +34,7 @@ from pyvospace_ngas.model.endpoint import Endpoint, sign
 from pyvospace_ngas.model.job import THIRD_PARTY, Event, Job, Kind
 from pyvospace_ngas.model.node import NULL_ID, USUAL_DATA, Node, NodeType
 from pyvospace_ngas.model.properties import inherited, merged
-from pyvospace_ngas.model.standard import DEFAULT_VIEW, PUBLIC_SHARE
+from pyvospace_ngas.model.standard import DEFAULT_VIEW, HTTP_PUT, HTTPS_PUT, PUBLIC_SHARE
 from pyvospace_ngas.model.transfer import (
     Direction,
     Protocol,
@@ -126,16 +126,14 @@ async def offer(db: Connection, job: Job, transfer: Transfer, who: Identity, ter
         target = await _push_target(db, who, path, terms.space, asked)
     else:
         target = await _unpack_target(db, who, path, terms.space, form, asked)
-    addresses = await servers.live(db)
-    if not addresses:
+    chosen = await _servers(db)
+    if not chosen:
         raise ServiceUnavailable("no storage server is running; try again later")
-    chosen = random.sample(addresses, min(MOST_SERVERS, len(addresses)))
     uri = terms.space.uri(target.path)
     results = [("dataNode", uri), *([("target", uri)] if target.made else [])]
     if pushing:
         await _hold(db, job, target)
     shared = all(protocol.uri == PUBLIC_SHARE for protocol in wanted)
-    deadline = datetime.now(UTC) + timedelta(seconds=terms.lifetime)
     await jobs.negotiated(
         db,
         job.id,
@@ -143,11 +141,47 @@ async def offer(db: Connection, job: Job, transfer: Transfer, who: Identity, ter
         results,
         [replace(protocol, endpoint=address) for protocol in wanted for address in chosen],
         # A share is good for as long as its job is kept, and its job has nothing to wait for.
-        job.destruction if shared and job.destruction is not None else deadline,
+        job.destruction if shared and job.destruction is not None else _deadline(terms),
         form,
     )
     if shared:
         await jobs.advance(db, job.id, Event.FINISH)
+
+
+async def promise(
+    db: Connection, job: Job, node: Node, path: NodePath, terms: Offer
+) -> Job | None:
+    """Store a push, negotiated at once, to a node that the caller has just made there.
+
+    Nothing has to be checked: the node is the caller's, and of nobody else's concern yet. ``None``
+    while no storage server is running: who asks for a transfer is told then.
+    """
+    addresses = await _servers(db)
+    if not addresses:
+        return None
+    return await jobs.insert_negotiated(
+        db,
+        replace(
+            job,
+            node_id=node.id,
+            results=[("dataNode", terms.space.uri(path))],
+            protocols=[
+                Protocol(HTTPS_PUT if address.startswith("https:") else HTTP_PUT, address)
+                for address in addresses
+            ],
+            deadline=_deadline(terms),
+        ),
+    )
+
+
+async def _servers(db: Connection) -> list[str]:
+    """Return some of the storage servers that are alive, in any order."""
+    addresses = await servers.live(db)
+    return random.sample(addresses, min(MOST_SERVERS, len(addresses)))
+
+
+def _deadline(terms: Offer) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=terms.lifetime)
 
 
 async def accept(

@@ -1,6 +1,7 @@
 """The resource ``/nodes``: createNode, getNode, setNode, deleteNode."""
 
 import re
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,11 +19,11 @@ from pyvospace_ngas.http.keys import CONFIG, DATABASE, IDENTITY, SPACE
 from pyvospace_ngas.model.access import may_read
 from pyvospace_ngas.model.condition import Condition, condition, etag
 from pyvospace_ngas.model.node import Detail, Node, NodeTemplate, NodeType, Order, Sort
-from pyvospace_ngas.model.standard import CORE
-from pyvospace_ngas.model.transfer import View
+from pyvospace_ngas.model.standard import CORE, HTTP_PUT, HTTPS_PUT
+from pyvospace_ngas.model.transfer import Direction, Protocol, Transfer, View
 from pyvospace_ngas.model.uri import NodePath, parse_path
 from pyvospace_ngas.model.views import form_of
-from pyvospace_ngas.ops import files
+from pyvospace_ngas.ops import files, jobs, transfers
 from pyvospace_ngas.ops import nodes as ops
 from pyvospace_ngas.space.forms import Form, document, form
 from pyvospace_ngas.space.handlers.transfers import redirect_to_bytes
@@ -31,9 +32,11 @@ from pyvospace_ngas.space.running import ENDPOINT_KEY, RUNNING, xml
 from pyvospace_ngas.xml import metadata
 from pyvospace_ngas.xml.nodes import read_node
 from pyvospace_ngas.xml.parsing import parse
+from pyvospace_ngas.xml.transfers import write_transfer
 
 _ROOT: Final = "/nodes"
 _ENDPOINT: Final = "endpoint"  # a preference of ours (RFC 7240)
+_UPLOADS: Final = (Protocol(HTTP_PUT), Protocol(HTTPS_PUT))
 # The root of a document that asks for protocols, after what may stand before it, in any prefix.
 _PROTOCOLS: Final = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<\?[^>]*>\s*|<!--(?:(?!-->).)*-->\s*)*<(?:[\w.-]+:)?(protocols?)[\s/>]",
@@ -48,12 +51,37 @@ SORTS: Final = {
 
 
 async def create_node(request: web.Request) -> web.Response:
-    """PUT: add a node; 201 with the whole of it."""
+    """PUT: add a node; 201 with the whole of it, and where its bytes go to who prefers that."""
     written = form(request)
     wanted = await _document(request)
-    async with request.app[DATABASE].acquire() as db:
-        path, node = await ops.create_node(db, request[IDENTITY], wanted)
-    return _whole(request, written, node, path, Detail.MAX, status=201)
+    fields: Mapping[str, str] = {}
+    if prefers(request.headers, _ENDPOINT):
+        path, node, fields = await _create_with_endpoint(request, wanted)
+    else:
+        async with request.app[DATABASE].acquire() as db:
+            path, node = await ops.create_node(db, request[IDENTITY], wanted)
+    answer = _whole(request, written, node, path, Detail.MAX, status=201)
+    answer.headers.update(fields)
+    return answer
+
+
+async def _create_with_endpoint(
+    request: web.Request, wanted: NodeTemplate
+) -> tuple[NodePath, Node, Mapping[str, str]]:
+    """Add a node and a push of its bytes, both or neither, which a client else asks for next."""
+    who, space = request[IDENTITY], request.app[SPACE]
+    async with request.app[DATABASE].transaction() as db:
+        path, node = await ops.create_node(db, who, wanted)
+        if not node.type.holds_data:
+            return path, node, {}
+        transfer = Transfer(space.uri(path), Direction.PUSH_TO, protocols=_UPLOADS)
+        document_ = write_transfer(transfer, transfer.protocols)
+        job = jobs.new(who, transfer, document_, None, space)
+        promised = await transfers.promise(db, job, node, path, request.app[RUNNING].offer)
+    if promised is None:
+        return path, node, {}
+    endpoint = transfers.endpoints(promised, request.app[ENDPOINT_KEY])[0].endpoint
+    return path, node, _link(str(endpoint), "edit-media")  # RFC 5023
 
 
 async def set_node(request: web.Request) -> web.Response:
@@ -121,8 +149,12 @@ def _place(request: web.Request, node: Node, servers: list[str]) -> dict[str, st
     address = files.address(
         files.Readable(node, servers), request.app[ENDPOINT_KEY], datetime.now(UTC)
     )
+    return _link(address, "describes")  # RFC 6892
+
+
+def _link(address: str, relation: str) -> dict[str, str]:
     return {
-        "Link": f'<{address}>; rel="describes"',  # RFC 6892
+        "Link": f'<{address}>; rel="{relation}"',
         "Preference-Applied": _ENDPOINT,
         "Cache-Control": "no-store",  # it is a key, and soon no good
     }
