@@ -29,17 +29,14 @@ async def claim(
 
     The caller holds the node's row, so that claims of one node come one after the other.
     """
-    await db.execute(
-        """
-        update attempt
-           set ended = now(), outcome = case when job_id = $2 then 'superseded' else 'expired' end
-         where node_id = $1 and ended is null and (job_id = $2 or lease <= now())
-        """,
-        node_id,
-        job_id,
-    )
     row = await db.fetchrow(
         f"""
+        with over as (
+            update attempt
+               set ended = now(),
+                   outcome = case when job_id = $1 then 'superseded' else 'expired' end
+             where node_id = $2 and ended is null and (job_id = $1 or lease <= now())
+        )
         insert into attempt (job_id, node_id, node_version, number, file_id, executor, lease)
              select $1, $2, $3,
                     (select coalesce(max(number), 0) + 1 from attempt where job_id = $1),
@@ -47,7 +44,8 @@ async def claim(
                     $4, now() + make_interval(secs => $5)
                from setting
               where setting.name = 'space_id'
-                and not exists (select 1 from attempt where node_id = $2 and ended is null)
+                and not exists (select 1 from attempt where node_id = $2 and ended is null
+                                   and job_id <> $1 and lease > now())
           returning {_COLUMNS}
         """,
         job_id,

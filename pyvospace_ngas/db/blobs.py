@@ -6,7 +6,7 @@ from typing import Final
 import asyncpg
 
 from pyvospace_ngas.db.connect import Connection
-from pyvospace_ngas.model.content import Blob, Copy, Served
+from pyvospace_ngas.model.content import Archived, Blob, Content, Copy, Served
 from pyvospace_ngas.model.node import ROOT_ID
 from pyvospace_ngas.model.standard import TYPE
 
@@ -46,37 +46,44 @@ async def served(db: Connection, node_id: int, job_id: str) -> Served | None:
     )
 
 
-async def insert(
-    db: Connection, length: int, md5: str, crc32c: int, checksum: str, variant: str, copy: Copy
-) -> int:
-    """Store that these bytes exist, in one part with one copy; return the blob's id.
+# Goes into a ``with``: makes the blob ``whole``, in one part with one copy, and none of no bytes.
+STORE: Final = """
+whole as (
+    insert into blob (length, md5, crc32c)
+         select $1, $2, $3 where $1::bigint > 0 returning id
+), first as (
+    insert into part (blob_id, seq, length, crc, variant)
+         select id, 0, $1, $4, $5 from whole returning blob_id, seq
+), held as (
+    insert into copy (blob_id, seq, file_id, entry, host_id, disk_id, version)
+         select blob_id, seq, $6, $7, $8, $9, $10 from first
+)
+"""
 
-    ``checksum`` and ``variant`` are the node's own words.
-    """
-    blob_id: int = await db.fetchval(
-        """
-        with whole as (
-            insert into blob (length, md5, crc32c) values ($1, $2, $3) returning id
-        ), first as (
-            insert into part (blob_id, seq, length, crc, variant)
-                 select id, 0, $1, $4, $5 from whole returning blob_id, seq
-        ), held as (
-            insert into copy (blob_id, seq, file_id, entry, host_id, disk_id, version)
-                 select blob_id, seq, $6, $7, $8, $9, $10 from first
-        )
-        select id from whole
-        """,
-        length,
-        md5,
-        crc32c,
+
+def stored(content: Content, archived: Archived | None) -> tuple[object, ...]:
+    """Return the parameters of `STORE`, from the first on."""
+    if archived is None:
+        return (content.length, content.md5, content.crc32c, *(None,) * 7)
+    checksum, copy = archived.checksum, archived.copy
+    return (
+        content.length,
+        content.md5,
+        content.crc32c,
         int(checksum) if checksum.lstrip("-").isdecimal() else None,
-        variant,
+        archived.variant,
         copy.file_id,
         copy.entry,
         copy.host_id,
         copy.disk_id,
         copy.version,
     )
+
+
+async def insert(db: Connection, content: Content, archived: Archived) -> int:
+    """Store that these bytes exist; return the blob's id."""
+    values = stored(content, archived)
+    blob_id: int = await db.fetchval(f"with {STORE} select id from whole", *values)
     return blob_id
 
 

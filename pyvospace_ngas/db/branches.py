@@ -143,23 +143,24 @@ async def attach(
     ``origin`` is its container and its name there: a file may be deleted at any time, and must
     not be moved out of the trash, from which it would be purged wherever it is.
     """
-    parent = await db.fetchval(
-        "select id from node where id = $1 and type = 4 for share", parent_id
-    )
-    if parent is None:
-        raise ContainerNotFound("the container went away meanwhile")
     try:
-        done = await db.execute(
+        row = await db.fetchrow(
             """
-            with moved as (
-                update node set parent_id = $2, name = $3, ctime = now(), version = version + 1
-                 where id = $1 and parent_id = $4 and name = $5 returning id
+            with parent as (
+                select id from node where id = $2 and type = 4 for share
+            ), moved as (
+                update node set parent_id = parent.id, name = $3, ctime = now(),
+                       version = version + 1
+                  from parent where node.id = $1 and node.parent_id = $4 and node.name = $5
+             returning node.id
+            ), noted as (
+                insert into change (parent_id, name)
+                     select place.parent_id, place.name
+                       from moved, (values ($2::bigint, $3::text), ($4::bigint, $5::text))
+                                   as place (parent_id, name)
+                      where place.parent_id >= 0 -- neither the trash nor where copies are made
             )
-            insert into change (parent_id, name)
-                 select place.parent_id, place.name
-                   from moved, (values ($2::bigint, $3::text), ($4::bigint, $5::text))
-                               as place (parent_id, name)
-                  where place.parent_id >= 0 -- neither the trash nor where copies are made
+            select exists (select from parent) as is_there, exists (select from moved) as is_moved
             """,
             node_id,
             parent_id,
@@ -168,7 +169,10 @@ async def attach(
         )
     except asyncpg.UniqueViolationError as error:
         raise DuplicateNode(name) from error
-    return done != "INSERT 0 0"
+    assert row is not None  # noqa: S101 - it is one row whatever is found
+    if not row["is_there"]:
+        raise ContainerNotFound("the container went away meanwhile")
+    return bool(row["is_moved"])
 
 
 async def copy_tree(db: Connection, node_id: int, owner: str) -> int | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
@@ -23,10 +23,11 @@ from pyvospace_ngas.model.job import (
 from pyvospace_ngas.model.token import WHOLE, Scope, stored_path
 from pyvospace_ngas.model.transfer import Protocol
 
-_COLUMNS: Final = (
-    "id, kind, owner, run_id, phase, document, created, started, ended, duration, destruction,"
-    " deadline, node_id, size, detail"
-)
+FIELDS: Final = (
+    "id", "kind", "owner", "run_id", "phase", "document", "created", "started", "ended",
+    "duration", "destruction", "deadline", "node_id", "size", "detail",
+)  # fmt: skip
+_COLUMNS: Final = ", ".join(FIELDS)
 # What stands from a job's beginning.
 _GIVEN: Final = "id, kind, owner, run_id, phase, document, duration, destruction, size, detail"
 
@@ -58,7 +59,7 @@ async def insert(
         lease,
     )
     assert row is not None  # noqa: S101 - an insert without a condition returns its row
-    return _job(row)
+    return job_of(row)
 
 
 async def insert_negotiated(db: Connection, job: Job) -> Job:
@@ -74,7 +75,7 @@ async def insert_negotiated(db: Connection, job: Job) -> Job:
         job.deadline,
     )
     assert row is not None  # noqa: S101 - an insert without a condition returns its row
-    return _job(row)
+    return job_of(row)
 
 
 async def insert_completed(db: Connection, job: Job, results: Sequence[tuple[str, str]]) -> Job:
@@ -88,7 +89,7 @@ async def insert_completed(db: Connection, job: Job, results: Sequence[tuple[str
         *_given(replace(job, phase=Phase.COMPLETED, results=results)),
     )
     assert row is not None  # noqa: S101 - an insert without a condition returns its row
-    return _job(row)
+    return job_of(row)
 
 
 def _given(job: Job) -> tuple[object, ...]:
@@ -126,7 +127,7 @@ async def get(db: Connection, job_id: str, *, for_update: bool = False) -> Job |
         f"select {_COLUMNS} from job where id = $1" + (" for update" if for_update else ""),
         job_id,
     )
-    return None if row is None else _job(row)
+    return None if row is None else job_of(row)
 
 
 async def listed(db: Connection, owner: str | None, wanted: JobFilter) -> list[Job]:
@@ -148,7 +149,7 @@ async def listed(db: Connection, owner: str | None, wanted: JobFilter) -> list[J
         wanted.last or 10_000,
         sorted(wanted.kinds) or None,
     )
-    jobs = [_job(row) for row in rows]
+    jobs = [job_of(row) for row in rows]
     return jobs if wanted.last else jobs[::-1]
 
 
@@ -318,7 +319,7 @@ async def claim(db: Connection, kinds: Iterable[Kind], executor: str, lease: flo
         executor,
         lease,
     )
-    return None if row is None else _job(row)
+    return None if row is None else job_of(row)
 
 
 async def renew(db: Connection, job_id: str, executor: str, lease: float) -> bool:
@@ -399,7 +400,8 @@ def _stored(protocols: Iterable[Protocol]) -> list[list[object]]:
     return [[each.uri, each.endpoint, list(each.security)] for each in protocols]
 
 
-def _job(row: asyncpg.Record) -> Job:
+def job_of(row: asyncpg.Record | Mapping[str, Any]) -> Job:
+    """Return the job of a row that has `FIELDS`."""
     detail = row["detail"]
     failure = detail.get("failure")
     return Job(

@@ -191,25 +191,6 @@ async def change(
     return None if row is None else node_of(row)
 
 
-async def replace_bytes(
-    db: Connection, node_id: int, blob_id: int | None, length: int, md5: str
-) -> None:
-    """Point a data node at new bytes; the client's properties go, sharing stays (PSH-08)."""
-    await db.execute(
-        f"""
-        with replaced as (
-            update node set blob_id = $2, length = $3, md5 = $4, props = '{{}}',
-                   provisional = false, mtime = now(), ctime = now(), version = version + 1
-             where id = $1 returning parent_id, name
-        ) {NOTE} replaced
-        """,
-        node_id,
-        blob_id,
-        length,
-        md5,
-    )
-
-
 async def page(
     db: Connection,
     container: int,

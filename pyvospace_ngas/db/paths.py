@@ -10,6 +10,8 @@ from functools import cache
 from typing import Final
 from weakref import WeakKeyDictionary
 
+import asyncpg
+
 from pyvospace_ngas.db import servers
 from pyvospace_ngas.db.connect import Connection
 from pyvospace_ngas.db.rows import WIDTH, busy, columns, node
@@ -37,14 +39,15 @@ with recursive chain as (
 Stamp = tuple[int, ...]  # versions of the nodes on a way, and their numbers
 
 
-def straight(depth: int, first: int = 1) -> tuple[str, str]:
+def straight(depth: int, first: int = 1, last: str = "join") -> tuple[str, str]:
     """Return FROM and WHERE of the way to ``m{depth}``, whose names are parameters from ``first``.
 
-    As recursion the same takes PostgreSQL a third longer. It finds nothing unless all is there.
+    As recursion the same takes PostgreSQL a third longer. It finds nothing unless all is there, or
+    all but the ``last``, of a left join.
     """
     steps = [
-        f" join node m{number} on m{number}.parent_id = m{number - 1}.id"
-        f" and m{number}.name = ${first + number - 1}"
+        f" {last if number == depth else 'join'} node m{number}"
+        f" on m{number}.parent_id = m{number - 1}.id and m{number}.name = ${first + number - 1}"
         for number in range(1, depth + 1)
     ]
     return f"node m0{''.join(steps)}", f"m0.id = {ROOT_ID}"
@@ -70,7 +73,7 @@ def is_straight(path: NodePath) -> bool:
 
 @cache
 def _resolve(depth: int, more: str = "") -> str:
-    last, (tables, condition) = f"m{depth}", straight(depth)
+    last, (tables, condition) = f"m{depth}", straight(depth, last="left join")
     return (
         f"select {columns(last)}, {busy(last)}, {marks(depth - 1)}{more}"
         f" from {tables} where {condition}"
@@ -107,8 +110,9 @@ async def resolve(db: Connection, path: NodePath) -> list[Node]:
     if is_straight(path):
         row = await db.fetchrow(_resolve(len(path.parts)), *path.parts)
         if row is not None and (way := _known(db, path, row[WIDTH:])):
-            chain = [*way, node(row)]
-            _keep(db, path, chain)
+            chain = _chain(way, row)
+            if len(chain) > len(way):
+                _keep(db, path, chain)
             return chain
     return await _read(db, path)
 
@@ -119,7 +123,7 @@ async def resolve_for_bytes(db: Connection, path: NodePath) -> tuple[list[Node],
         statement = _resolve(len(path.parts), f", array({servers.LIVE}) as servers")
         row = await db.fetchrow(statement, *path.parts)
         if row is not None and (way := _known(db, path, row[WIDTH:-1])):
-            return [*way, node(row)], row["servers"]
+            return _chain(way, row), row["servers"]
     return await _read(db, path), await servers.live(db)
 
 
@@ -132,6 +136,11 @@ def _known(db: Connection, path: NodePath, now: Stamp) -> Sequence[Node]:
     """Return the way to the container of ``path``, if its stamp is still that."""
     was, way = _memory(db).way(path.parts[:-1])
     return way if was == now else ()
+
+
+def _chain(way: Sequence[Node], row: asyncpg.Record) -> list[Node]:
+    """Return the way with what is at its end, if anything is."""
+    return [*way] if row[0] is None else [*way, node(row)]
 
 
 async def _read(db: Connection, path: NodePath) -> list[Node]:

@@ -1,6 +1,7 @@
 """A node as a row: the columns that every query on nodes gives, and the `Node` made of them."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import asyncpg
 
@@ -29,6 +30,6 @@ def busy(table: str) -> str:
     )
 
 
-def node(row: asyncpg.Record) -> Node:
+def node(row: asyncpg.Record | Sequence[Any]) -> Node:
     """Return the node of a row that begins with `columns` and `busy`, in the order of `Node`."""
     return Node._make((*row[:3], TYPES[row[3]], *row[4:WIDTH], None))

@@ -31,6 +31,15 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
+class Archived:
+    """A file as a node keeps it, with the node's own words on its checksum."""
+
+    copy: Copy
+    checksum: str
+    variant: str
+
+
+@dataclass(frozen=True, slots=True)
 class Blob:
     """Bytes that never change, and where they are."""
 
@@ -68,6 +77,7 @@ class Attempt:
     node_version: int
     number: int
     file_id: str
+    replaces: int | None = None  # the blob that the node had
 
 
 @dataclass(frozen=True, slots=True)

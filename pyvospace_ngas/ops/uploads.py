@@ -3,9 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
-from pyvospace_ngas.db import attempts, blobs, branches, jobs, nodes
+from pyvospace_ngas.db import attempts, blobs, jobs, nodes
+from pyvospace_ngas.db import uploads as rows
 from pyvospace_ngas.db.connect import Connection, Database
 from pyvospace_ngas.errors import (
     EndpointNotFound,
@@ -20,6 +22,7 @@ from pyvospace_ngas.errors import (
 from pyvospace_ngas.model.access import check_scope_of_line, is_locked, may_write
 from pyvospace_ngas.model.condition import condition
 from pyvospace_ngas.model.content import (
+    Archived,
     Attempt,
     Committed,
     Content,
@@ -27,8 +30,8 @@ from pyvospace_ngas.model.content import (
     check_replaced,
 )
 from pyvospace_ngas.model.endpoint import Endpoint
-from pyvospace_ngas.model.job import Kind, Phase
-from pyvospace_ngas.model.node import NULL_ID, ROOT_ID
+from pyvospace_ngas.model.job import Job, Kind, Phase
+from pyvospace_ngas.model.node import NULL_ID, ROOT_ID, Node
 from pyvospace_ngas.model.quota import Room
 from pyvospace_ngas.ngas.federation import Stored
 from pyvospace_ngas.ops import quotas
@@ -72,7 +75,8 @@ async def claim(
         if node is None:
             raise NodeNotFound("the node was deleted")
         check_replaced(match, node.md5)
-        return await attempts.claim(db, endpoint.job_id, node.id, node.version, executor, lease)
+        claimed = await attempts.claim(db, endpoint.job_id, node.id, node.version, executor, lease)
+    return replace(claimed, replaces=node.blob_id)
 
 
 async def room(db: Connection, endpoint: Endpoint) -> Room | None:
@@ -119,54 +123,60 @@ async def _commit(
     discard_delay: int,
     match: str | None,
 ) -> None:
-    await _hold_old_bytes(db, attempt.node_id)
-    await branches.share_structure(db)  # the containers around the node are what they are
-    # Job before node, as where a job is aborted and its provisional node goes with it.
-    job = await jobs.get(db, attempt.job_id, for_update=True)
-    node = await nodes.by_id(db, attempt.node_id, for_update=True)
-    if not await attempts.hold(db, attempt.id):
-        raise NodeBusy("a newer upload at this endpoint has taken over")
-    if job is None or not await jobs.finish(db, job.id):
-        raise EndpointNotFound("the transfer was ended during the upload")
-    line = await nodes.lineage(db, attempt.node_id)
-    if node is None or line[-1].id != ROOT_ID:
+    if attempt.replaces is not None:
+        # Bytes before structure, as in a copy, which holds the bytes of the tree that it has read.
+        await blobs.hold(db, [attempt.replaces])
+    job, node = await _hold(db, attempt)
+    line = await nodes.lineage(db, node.id)
+    if line[-1].id != ROOT_ID:
         raise NodeNotFound("the node was deleted during the upload")
     if not node.type.holds_data:
         raise InternalFault("the node holds no bytes")
+    await _check_allowed(db, job, node, line, authorities)
+    check_replaced(match, node.md5)
+    condition(job.if_match, job.if_none_match).check(node)
+    archived = None if stored is None else _archived(stored)
+    blob_id = await rows.place(db, attempt, content, archived)
+    await quotas.charge(db, line, content.length - node.length, job.id)
+    if node.blob_id is not None:
+        await blobs.release(db, [node.blob_id], "replaced", discard_delay, blob_id)
+
+
+async def _hold(db: Connection, attempt: Attempt) -> tuple[Job, Node]:
+    """Return the job and the node of ``attempt``, held until the commit, if all still stand."""
+    held = await rows.hold(db, attempt)
+    if held.job is None:
+        raise EndpointNotFound("the transfer was ended during the upload")
+    if held.node is None:
+        raise NodeNotFound("the node was deleted during the upload")
+    if not held.is_current:
+        raise NodeBusy("a newer upload at this endpoint has taken over")
+    if held.job.phase is not Phase.EXECUTING:
+        raise EndpointNotFound("the transfer was ended during the upload")
+    return held.job, held.node
+
+
+async def _check_allowed(
+    db: Connection, job: Job, node: Node, line: Sequence[Node], authorities: Sequence[str]
+) -> None:
     who = await identity_of(db, job.owner, authorities, job.scope)
     check_scope_of_line(who, line)
     if not may_write(who, node):
         raise PermissionDenied(f"{who} may not write this node any more")
     if is_locked(node):
         raise NodeLocked("the node was locked during the upload")
-    check_replaced(match, node.md5)
-    condition(job.if_match, job.if_none_match).check(node)
-    blob_id = await store_blob(db, content, stored) if stored is not None else None
-    await nodes.replace_bytes(db, node.id, blob_id, content.length, content.md5)
-    await attempts.commit(db, attempt.id, blob_id, content.length, content.md5)
-    await quotas.charge(db, line, content.length - node.length, job.id)
-    if node.blob_id is not None:
-        await blobs.release(db, [node.blob_id], "replaced", discard_delay, blob_id)
-
-
-async def _hold_old_bytes(db: Connection, node_id: int) -> None:
-    """Bytes before structure, as in a copy, which holds the bytes of the tree that it has read."""
-    before = await nodes.by_id(db, node_id)
-    if before is not None and before.blob_id is not None:
-        await blobs.hold(db, [before.blob_id])
 
 
 async def store_blob(db: Connection, content: Content, stored: Stored) -> int:
     """Store where bytes lie that are about to be a node's; return the blob's id."""
-    return await blobs.insert(
-        db,
-        content.length,
-        content.md5,
-        content.crc32c,
-        stored.checksum,
-        stored.variant,
-        Copy(stored.file_id, stored.entry.address, stored.host_id, stored.disk_id, stored.version),
+    return await blobs.insert(db, content, _archived(stored))
+
+
+def _archived(stored: Stored) -> Archived:
+    copy = Copy(
+        stored.file_id, stored.entry.address, stored.host_id, stored.disk_id, stored.version
     )
+    return Archived(copy, stored.checksum, stored.variant)
 
 
 async def was_committed(database: Database, attempt: Attempt, error: ServiceUnavailable) -> bool:
