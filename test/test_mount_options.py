@@ -10,7 +10,7 @@ import pytest
 from pyvospace_ngas import errors
 from pyvospace_ngas.cli import mount_options
 from pyvospace_ngas.cli.mount_options import BadOption
-from pyvospace_ngas.fuse import entries, xattrs
+from pyvospace_ngas.fuse import entries, staging, xattrs
 from pyvospace_ngas.fuse.entries import Entry, Kind
 from pyvospace_ngas.fuse.errnos import ERRNO, number, operation
 from pyvospace_ngas.fuse.staging import InUse, Note, Staging, lost, waiting
@@ -169,3 +169,32 @@ def test_a_folder_of_state_is_of_one_mount_and_keeps_what_was_left(tmp_path: Pat
     assert kept["/home/a/g"].why == "it was to be sent to b at c"
     second.drop(found)
     assert list((tmp_path / "staged").iterdir()) == []
+
+
+def test_the_last_whole_note_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Staging(tmp_path)
+    torn, bare, long = (first.new() for _ in range(3))
+    for each in (torn, bare, long):
+        each.write(0, each.file.name.encode())
+    first.note(torn, Note("/home/a/torn"))
+    first.note(torn, Note("/home/a/torn", closed=True, version="v"))
+    note = torn.file.with_suffix(".json")
+    with note.open("ab") as file:
+        file.write(b'\n{"path": "/home/a/to')
+    bare.file.with_suffix(".json").touch()  # it ended before there was a note
+    monkeypatch.setattr(staging, "_LONG", 1000)
+    for turn in range(100):
+        first.note(long, Note("/home/a/long", closed=True, mtime=turn))
+    assert long.file.with_suffix(".json").stat().st_size < 2000
+    first.close()
+    second = Staging(tmp_path)
+    left = {note.path: (note, each) for note, each in second.left()}
+    assert sorted(left) == ["/home/a/long", "/home/a/torn"]
+    assert left["/home/a/torn"][0].version == "v"
+    assert left["/home/a/long"][0].mtime == 99
+    assert not bare.file.exists()
+    assert lost(tmp_path) == []
+    second.note(left["/home/a/torn"][1], Note("/home/a/torn", closed=True, version="w"))
+    second.close()
+    found = {note.path: note.version for note, _ in Staging(tmp_path).left()}
+    assert found["/home/a/torn"] == "w"
