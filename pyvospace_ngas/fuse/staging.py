@@ -181,8 +181,8 @@ def _locked(folder: Path, patience: float) -> int:
 def _write(file: Path, note: Note, *, durable: bool = False) -> None:
     """Add a note of a staged file to those of before, of which the last whole one counts.
 
-    In place of each would be a new file. Of these a busy mount makes and deletes so many that the
-    system (ext4 at least) takes a millisecond for one.
+    In place of each would be a new file. Of these a busy mount makes and deletes so many that ext4
+    without a journal, which keeps from what was deleted lately, takes a millisecond for one.
     """
     place, line = file.with_suffix(_NOTE), f"\n{json.dumps(asdict(note))}\n".encode()
     fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
