@@ -80,16 +80,17 @@ async def insert_negotiated(db: Connection, job: Job) -> Job:
 
 async def insert_completed(db: Connection, job: Job, results: Sequence[tuple[str, str]]) -> Job:
     """Store a new job that the caller's transaction has done, with its results."""
+    done = replace(job, phase=Phase.COMPLETED, results=results)
     row = await db.fetchrow(
         f"""
         insert into job ({_GIVEN}, created, started, ended)
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now(), now(), clock_timestamp())
-          returning {_COLUMNS}
+          returning created, started, ended
         """,
-        *_given(replace(job, phase=Phase.COMPLETED, results=results)),
+        *_given(done),
     )
     assert row is not None  # noqa: S101 - an insert without a condition returns its row
-    return job_of(row)
+    return replace(done, **row)
 
 
 def _given(job: Job) -> tuple[object, ...]:

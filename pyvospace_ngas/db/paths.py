@@ -7,7 +7,7 @@ and what a connection has read of the same version is not sent, nor read, again.
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cache
-from typing import Final
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import asyncpg
@@ -72,8 +72,8 @@ def is_straight(path: NodePath) -> bool:
 
 
 @cache
-def _resolve(depth: int, more: str = "") -> str:
-    last, (tables, condition) = f"m{depth}", straight(depth, last="left join")
+def _resolve(depth: int, more: str = "", first: int = 1) -> str:
+    last, (tables, condition) = f"m{depth}", straight(depth, first, "left join")
     return (
         f"select {columns(last)}, {busy(last)}, {marks(depth - 1)}{more}"
         f" from {tables} where {condition}"
@@ -117,6 +117,31 @@ async def resolve(db: Connection, path: NodePath) -> list[Node]:
     return await _read(db, path)
 
 
+async def resolve_both(
+    db: Connection, one: NodePath, other: NodePath
+) -> tuple[list[Node], list[Node]]:
+    """`resolve` two paths, in one round trip where that can be."""
+    if is_straight(one) and is_straight(other):
+        row = await db.fetchrow(
+            _resolve_both(len(one.parts), len(other.parts)), *one.parts, *other.parts
+        )
+        if row is not None:
+            width = WIDTH + 2 * len(one.parts) - 1
+            halves = (one, row[:width]), (other, row[width:])
+            ways = [_known(db, path, half[WIDTH:]) for path, half in halves]
+            if all(ways):
+                found = [_chain(way, half) for way, (_, half) in zip(ways, halves, strict=True)]
+                return found[0], found[1]
+    return await resolve(db, one), await resolve(db, other)
+
+
+@cache
+def _resolve_both(one: int, other: int) -> str:
+    return (
+        f"select * from ({_resolve(one)}) one cross join ({_resolve(other, first=one + 1)}) other"
+    )
+
+
 async def resolve_for_bytes(db: Connection, path: NodePath) -> tuple[list[Node], list[str]]:
     """`resolve`, and the storage servers that are alive, in the same round trip."""
     if is_straight(path):
@@ -138,7 +163,7 @@ def _known(db: Connection, path: NodePath, now: Stamp) -> Sequence[Node]:
     return way if was == now else ()
 
 
-def _chain(way: Sequence[Node], row: asyncpg.Record) -> list[Node]:
+def _chain(way: Sequence[Node], row: asyncpg.Record | Sequence[Any]) -> list[Node]:
     """Return the way with what is at its end, if anything is."""
     return [*way] if row[0] is None else [*way, node(row)]
 

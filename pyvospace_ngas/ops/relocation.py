@@ -76,10 +76,10 @@ async def move(
         return destination
     # A statement of its own: what is checked next is seen as it is after the wait.
     await branches.lock_structure(db)
-    chain = await paths.resolve(db, source)
+    chain, there = await paths.resolve_both(db, source, destination)
     node = _source(chain, source, who)
     parent_to_take_from(chain, source, who)
-    place = await _place(db, who, node, source, aim)
+    place = await _place(db, who, node, source, aim, there)
     if any(above.id == node.id for above in place.above):
         raise InvalidURI(f"{destination} lies in {source}, which is to be moved there")
     if place.replaced is not None and place.replaced.id == node.id:
@@ -105,7 +105,8 @@ async def copy(
         raise PermissionDenied(f"{who} may not read all of {source}")
     if destination.name == NULL:
         return destination
-    place = await _place(db, who, node, source, aim)
+    there = await paths.resolve(db, destination)
+    place = await _place(db, who, node, source, aim, there)
     if any(above.id == node.id for above in place.above):
         raise InvalidURI(f"{destination} lies in {source}, which is to be copied there")
     if place.replaced is not None and place.replaced.id == node.id:
@@ -117,7 +118,8 @@ async def copy(
         raise NodeNotFound(source)
     await branches.lock_structure(db)
     # Not at the path found above: what has appeared there meanwhile is no container to copy into.
-    place = await _place(db, who, node, source, aim)
+    there = await paths.resolve(db, destination)
+    place = await _place(db, who, node, source, aim, there)
     await _make_room(db, who, place, aim.overwrite)
     if not await _attach(db, copied, (HIDDEN_ID, str(copied)), place):
         raise NodeNotFound(source)
@@ -142,10 +144,16 @@ def _source(chain: Sequence[Node], path: NodePath, who: Identity) -> Node:
     return node
 
 
-async def _place(db: Connection, who: Identity, node: Node, source: NodePath, aim: Aim) -> Place:
-    """Return where the aim is: itself when it does not exist, else inside of it."""
+async def _place(
+    db: Connection,
+    who: Identity,
+    node: Node,
+    source: NodePath,
+    aim: Aim,
+    chain: Sequence[Node],
+) -> Place:
+    """Return where the aim is: itself when ``chain`` does not lead to it, else inside of it."""
     destination = aim.path
-    chain = await paths.resolve(db, destination)
     if len(chain) > len(destination.parts):
         existing = reach(chain, destination, who)
         if existing.type is not NodeType.CONTAINER:
