@@ -20,7 +20,7 @@ TITLE = "ivo://ivoa.net/vospace/core#title"
 
 
 def path(text: str) -> NodePath:
-    return NodePath(tuple(text.strip("/").split("/")))
+    return NodePath(tuple(name for name in text.split("/") if name))
 
 
 @pytest.fixture
@@ -176,3 +176,32 @@ async def test_containers_are_forgotten_in_their_turn(known: Connection) -> None
         assert await names(known, f"/a/{number}/n") == ["", "a", str(number), "n"]
     assert not paths.remembered(known, path("/a/b"))
     assert paths.remembered(known, path("/a/199"))
+
+
+async def test_a_name_that_is_missing_is_found_missing_where_its_container_is(
+    known: Connection, other: Connection
+) -> None:
+    for _ in range(2):
+        assert await names(known, "/a/b/none") == ["", "a", "b"]
+    assert await names(other, "/a/b/none") == ["", "a", "b"]
+    assert paths.remembered(other, path("/a/b"))  # by a name that is not in it
+    await make(known, "/a/b/none")
+    assert await names(other, "/a/b/none") == ["", "a", "b", "none"]
+    await relocation.move(other, ALICE, path("/a/b"), relocation.Aim(path("/a/old")), 100)
+    assert await names(known, "/a/b/none") == ["", "a"]
+    assert await names(known, "/a/old/no") == ["", "a", "old"]
+
+
+async def test_two_paths_are_what_each_of_them_is(known: Connection, other: Connection) -> None:
+    far = "/a/b" + "/x" * 8
+    asked = ["/", "/a", "/a/b/c", "/a/b/none", "/a/none/x", "/a/b/c/below", "/none", far]
+    for one in asked:
+        for two in asked:
+            expected = [await names(known, each) for each in (one, two)]
+            for db in (known, other):
+                async with db.transaction():
+                    found = await paths.resolve_both(db, path(one), path(two))
+                assert [[node.name for node in chain] for chain in found] == expected
+    await titled(known, "/a", "changed")
+    (_, a, *_), (_, also, *_) = await paths.resolve_both(other, path("/a/b/c"), path("/a/b/d"))
+    assert [node.props.get(TITLE) for node in (a, also)] == ["changed", "changed"]

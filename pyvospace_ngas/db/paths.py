@@ -120,7 +120,10 @@ async def resolve(db: Connection, path: NodePath) -> list[Node]:
 async def resolve_both(
     db: Connection, one: NodePath, other: NodePath
 ) -> tuple[list[Node], list[Node]]:
-    """`resolve` two paths, in one round trip where that can be."""
+    """`resolve` two paths, in one round trip where that can be.
+
+    The caller's transaction has written nothing yet: what is found here may be remembered.
+    """
     if is_straight(one) and is_straight(other):
         row = await db.fetchrow(
             _resolve_both(len(one.parts), len(other.parts)), *one.parts, *other.parts
@@ -132,7 +135,7 @@ async def resolve_both(
             if all(ways):
                 found = [_chain(way, half) for way, (_, half) in zip(ways, halves, strict=True)]
                 return found[0], found[1]
-    return await resolve(db, one), await resolve(db, other)
+    return await _read(db, one, clean=True), await _read(db, other, clean=True)
 
 
 @cache
@@ -168,19 +171,20 @@ def _chain(way: Sequence[Node], row: asyncpg.Record | Sequence[Any]) -> list[Nod
     return [*way] if row[0] is None else [*way, node(row)]
 
 
-async def _read(db: Connection, path: NodePath) -> list[Node]:
+async def _read(db: Connection, path: NodePath, *, clean: bool = False) -> list[Node]:
     # asyncpg takes longer over an array than over a text.
     chain = [node(row) for row in await db.fetch(_WHOLE, "/".join(path.parts))]
-    if len(chain) == len(path.parts) + 1 <= _FAR:
-        _keep(db, path, chain)
-        if len(chain) > 1:
-            _keep(db, path.parent, chain[:-1])
+    depth = len(path.parts)
+    if len(chain) == depth + 1 <= _FAR:
+        _keep(db, path, chain, clean=clean)
+    if 0 < depth <= len(chain) <= _FAR:
+        _keep(db, path.parent, chain[:depth], clean=clean)
     return chain
 
 
-def _keep(db: Connection, path: NodePath, chain: Sequence[Node]) -> None:
+def _keep(db: Connection, path: NodePath, chain: Sequence[Node], *, clean: bool = False) -> None:
     # What a transaction has changed itself may yet be undone.
-    if chain[-1].type is NodeType.CONTAINER and not db.is_in_transaction():
+    if chain[-1].type is NodeType.CONTAINER and (clean or not db.is_in_transaction()):
         _memory(db).keep(path.parts, chain)
 
 
