@@ -35,7 +35,9 @@ def test_without_its_server_a_mount_answers_soon_and_recovers_by_itself(
     with mounted(site, tmp_path, site.container(), "timeout=2") as m:
         (m / "f").write_bytes(b"before")
         held = (m / "held").open("wb", buffering=0)
-        held.write(b"written while it was there")
+        held.write(b"written ")
+        os.fsync(held.fileno())  # to the endpoint that came with the new file
+        held.write(b"while it was there")
         site.run(space.kill())
         for _ in range(3):
             with pytest.raises(OSError, match=r".") as caught:
@@ -54,6 +56,21 @@ def test_without_its_server_a_mount_answers_soon_and_recovers_by_itself(
         held.close()
         assert (m / "held").read_bytes() == b"written while it was there"
         assert m.status()["pending"] == m.status()["lost"] == []
+
+
+def test_a_new_file_is_stored_where_only_the_space_server_is_away(
+    site: Site, tmp_path: Path
+) -> None:
+    space, path = site.cluster.spaces[0], site.container()
+    with mounted(site, tmp_path, path, "timeout=2") as m:
+        with (m / "new").open("wb", buffering=0) as file:
+            file.write(b"bytes")
+            site.run(space.kill())
+            os.fsync(file.fileno())
+        site.run(space.start())
+        wait_until(lambda: _reads(m / "new") == b"bytes")
+        assert m.status()["pending"] == m.status()["lost"] == []
+    assert site.run(site.alice.pull(f"{path}/new")).body == b"bytes"
 
 
 def test_an_upload_that_fails_is_an_error_of_close_and_its_bytes_are_kept(
