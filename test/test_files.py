@@ -94,14 +94,18 @@ async def create(
     )
 
 
+def place_of(made: stack.Answer) -> str:
+    """Return where its bytes go."""
+    return made.headers["Link"].partition(">")[0].removeprefix("<")
+
+
 async def test_a_node_is_made_with_a_place_for_its_bytes(alice: Caller) -> None:
     made = await create(alice, "/home/alice/f", inner=properties(title="t"))
     assert (made.status, made.headers["Preference-Applied"]) == (201, "endpoint")
     assert made.headers["Cache-Control"] == "no-store"
     assert ">t</vos:property>" in made.text
-    place, _, relation = made.headers["Link"].partition("; ")
-    assert relation == 'rel="edit-media"'
-    anybody, place = replace(alice, user=None), place.strip("<>")
+    anybody, place = replace(alice, user=None), place_of(made)
+    assert made.headers["Link"] == f'<{place}>; rel="edit-media"'
     job = (await alice.get("/transfers?PHASE=EXECUTING")).text
     assert job.count("<uws:jobref") == 1
     for data, status in ((DATA, 201), (DATA, 201), (b"other", 409)):
@@ -129,8 +133,7 @@ async def test_a_place_for_bytes_is_for_new_data_nodes_only(alice: Caller) -> No
 async def test_a_place_for_bytes_is_as_good_as_its_job_and_its_node(alice: Caller) -> None:
     places = []
     for name in "ab":
-        made = await create(alice, f"/home/alice/{name}")
-        places.append(made.headers["Link"].partition(">")[0].strip("<"))
+        places.append(place_of(await create(alice, f"/home/alice/{name}")))
     await alice.delete("/nodes/home/alice/a")
     jobs = (await alice.get("/transfers")).text
     for job in {part.partition('"')[0] for part in jobs.split('jobref id="')[1:]}:
@@ -140,7 +143,7 @@ async def test_a_place_for_bytes_is_as_good_as_its_job_and_its_node(alice: Calle
         assert (put.status, put.fault) == (404, "EndpointNotFound")
     made = await create(alice, "/home/alice/c")
     await alice.delete("/nodes/home/alice/c")
-    put = await alice.request("PUT", made.headers["Link"].partition(">")[0].strip("<"), DATA)
+    put = await alice.request("PUT", place_of(made), DATA)
     assert (put.status, put.fault) == (404, "NodeNotFound")
 
 

@@ -15,6 +15,7 @@ from pyvospace_ngas.model.node import Node
 
 # One after the other, as each refers to the one before: the structure, as in `share_structure`,
 # the job, before its node as where that is aborted and a new node goes with it, and the attempt.
+# The chain around the node is for a later statement: this one's snapshot is from before its waits.
 _HOLD: Final = f"""
 with shared as materialized (select pg_advisory_xact_lock_shared({STRUCTURE_LOCK}))
 select current.id is not null, {", ".join(f"job.{field}" for field in jobs.FIELDS)},

@@ -264,7 +264,7 @@ def _with_readdirplus(mfusepy: ModuleType) -> Any:
 
     layout = _Layout(mfusepy.c_stat)
 
-    class Plus(_lean(mfusepy)):  # type: ignore[misc]  # as above
+    class Plus(_lean(mfusepy)):  # type: ignore[misc]  # its base is known when it is chosen
         def init_fuse_3(self, conn: Any, config: Any) -> None:
             info = conn.contents
             info.want = (info.want | _READDIRPLUS | _SPLICE_WRITE) & ~_READDIRPLUS_AUTO
