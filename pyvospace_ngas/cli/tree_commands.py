@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Final
 
 from pyvospace_ngas.cli.tables import MINUTE, print_json, print_table
-from pyvospace_ngas.db.connect import Connection
+from pyvospace_ngas.db.connect import Connection, transaction
 from pyvospace_ngas.errors import InvalidArgument
 from pyvospace_ngas.model import quota
 from pyvospace_ngas.model.access import Identity
@@ -61,13 +61,13 @@ async def _list_trash(db: Connection, args: argparse.Namespace) -> None:
 
 async def _restore(db: Connection, args: argparse.Namespace) -> None:
     destination = path_of(args.to) if args.to else None
-    async with db.transaction():
+    async with transaction(db):
         path = await trash.restore(db, ADMINISTRATOR, args.id, destination)
     print(f"restored {path}")
 
 
 async def _purge(db: Connection, args: argparse.Namespace) -> None:
-    async with db.transaction():
+    async with transaction(db):
         await trash.purge(db, ADMINISTRATOR, args.id)
     print(f"{args.id} cannot be restored any more; a space server deletes it")
 
@@ -86,7 +86,7 @@ def _add_quota(parser: argparse.ArgumentParser) -> None:
 async def _set_quota(db: Connection, args: argparse.Namespace) -> None:
     path = path_of(args.path)
     wanted = None if args.bytes == "none" else quota.read(args.bytes)
-    async with db.transaction():
+    async with transaction(db):
         await quotas.limit(db, path, wanted)
     print(f"{path} has {'no quota' if wanted is None else f'a quota of {wanted} bytes'}")
 
@@ -123,7 +123,7 @@ async def _check_quotas(db: Connection, args: argparse.Namespace) -> None:
     if not args.repair:
         return
     for report in wrong:
-        async with db.transaction():
+        async with transaction(db):
             await quotas.repair(db, report.quota.id)
         print(f"repaired {_where(report)}")
 

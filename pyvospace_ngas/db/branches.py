@@ -5,7 +5,7 @@ from typing import Final
 
 import asyncpg
 
-from pyvospace_ngas.db.connect import Connection
+from pyvospace_ngas.db.connect import Connection, transaction
 from pyvospace_ngas.errors import ContainerNotFound, DuplicateNode
 from pyvospace_ngas.model.node import HIDDEN_ID, TRASH_ID, Node, NodeType
 from pyvospace_ngas.model.standard import IS_LOCKED, QUOTA
@@ -13,6 +13,12 @@ from pyvospace_ngas.model.uri import NodePath
 
 # Moves and detaches of containers queue here: two that checked at once could make a cycle.
 STRUCTURE_LOCK: Final = 0x74726565
+# Waits for other moves and detaches of containers, and keeps them out until the commit. It is a
+# statement of its own, the first of its transaction where that can be: one that checks the chain
+# as well would have its snapshot from before the wait, and two moves could make a cycle.
+ALONE: Final = f"select pg_advisory_xact_lock({STRUCTURE_LOCK})"
+# The same, but for others that do so.
+SHARED: Final = f"select pg_advisory_xact_lock_shared({STRUCTURE_LOCK})"
 
 _COPY: Final = f"""
 with recursive tree as (
@@ -122,17 +128,8 @@ async def holds_locked(db: Connection, node_id: int) -> bool:
 
 
 async def lock_structure(db: Connection) -> None:
-    """Wait for other moves and detaches of containers, until the commit of this transaction.
-
-    A statement of its own: a statement that checks the chain as well would have its snapshot from
-    before the wait, and two moves could make a cycle.
-    """
-    await db.execute("select pg_advisory_xact_lock($1)", STRUCTURE_LOCK)
-
-
-async def share_structure(db: Connection) -> None:
-    """Keep moves and detaches of containers out until the commit, but not others that do so."""
-    await db.execute("select pg_advisory_xact_lock_shared($1)", STRUCTURE_LOCK)
+    """Wait as `ALONE` says, within a transaction."""
+    await db.execute(ALONE)
 
 
 async def attach(
@@ -182,7 +179,7 @@ async def copy_tree(db: Connection, node_id: int, owner: str) -> int | None:
     """
     copied: int = await db.fetchval("select nextval(pg_get_serial_sequence('node', 'id'))")
     try:
-        async with db.transaction():  # a savepoint: the key error undoes only this try
+        async with transaction(db):  # a savepoint: the key error undoes only this try
             await db.execute(_COPY, node_id, owner, copied)
     except asyncpg.ForeignKeyViolationError:
         return None
@@ -230,7 +227,7 @@ async def delete_leaves(db: Connection, parent_id: int, limit: int) -> tuple[int
 async def delete_one(db: Connection, node_id: int) -> list[int]:
     """Delete one node and return its blob; one that has children (again) is left alone."""
     try:
-        async with db.transaction():  # a savepoint: a child made meanwhile must not end the rest
+        async with transaction(db):  # a savepoint: a child made meanwhile must not end the rest
             rows = await db.fetch("delete from node where id = $1 returning blob_id", node_id)
     except asyncpg.ForeignKeyViolationError:
         return []

@@ -15,7 +15,7 @@ from typing import Final, Self, TypeAlias
 
 import asyncpg
 
-from pyvospace_ngas.errors import ServiceUnavailable
+from pyvospace_ngas.errors import InternalFault, ServiceUnavailable
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -54,6 +54,10 @@ _DECODER: Final = json.JSONDecoder()
 # for what may be lost when PostgreSQL crashes.
 HASTY: Final = "select set_config('synchronous_commit', 'off', true)"
 
+# How it is begun, undone and ended.
+_WHOLE: Final = "begin", "rollback", "commit"
+_SAVEPOINT: Final = "savepoint inner", "rollback to inner; release inner", "release inner"
+
 
 async def connect(dsn: str) -> Connection:
     """Return a new connection, set up as all of ours are."""
@@ -65,6 +69,26 @@ async def connect(dsn: str) -> Connection:
             kind, schema="pg_catalog", encoder=json.dumps, decoder=decoder
         )
     return connection
+
+
+@asynccontextmanager
+async def transaction(db: Connection, first: str = "") -> AsyncIterator[None]:
+    """Begin a transaction (read committed), and end it; inside of one, a savepoint.
+
+    ``first`` is a statement without parameters that is to be the first in it. It goes along with
+    the beginning, which takes a round trip of its own otherwise. asyncpg's own transactions can be
+    around one of these, not inside of it.
+    """
+    begin, undo, end = _SAVEPOINT if db.is_in_transaction() else _WHOLE
+    try:
+        await db.execute(f"{begin}; {first}")
+        yield
+    except BaseException:
+        if not db.is_closed() and db.is_in_transaction():
+            await db.execute(undo)
+        raise
+    if await db.execute(end) == "ROLLBACK":  # which is no error to PostgreSQL
+        raise InternalFault("an error in a transaction was overlooked: nothing of it was kept")
 
 
 def _from_jsonb(text: str) -> object:
@@ -127,9 +151,9 @@ class Database:
             self._give_back(connection)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        """Lend a connection inside one transaction (read committed)."""
-        async with self.acquire() as connection, connection.transaction():
+    async def transaction(self, first: str = "") -> AsyncIterator[Connection]:
+        """Lend a connection inside one `transaction`."""
+        async with self.acquire() as connection, transaction(connection, first):
             yield connection
 
     async def wait_until_ready(self, patience: float = SET_UP_SECONDS) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
-from pyvospace_ngas.db.connect import Connection, connect
+from pyvospace_ngas.db.connect import Connection, connect, transaction
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ async def _migrate(connection: Connection) -> None:
         )
     for migration in migrations:
         if migration.number not in done:
-            async with connection.transaction():
+            async with transaction(connection):
                 await connection.execute(migration.sql)
                 await connection.execute(
                     "insert into schema_migration (number, name, oldest) values ($1, $2, $3)",

@@ -13,7 +13,7 @@ from pyvospace_ngas.model.content import Archived, Attempt, Content
 from pyvospace_ngas.model.job import Job
 from pyvospace_ngas.model.node import Node
 
-# One after the other, as each refers to the one before: the structure, as in `share_structure`,
+# One after the other, as each refers to the one before: the structure, as with `SHARED`,
 # the job, before its node as where that is aborted and a new node goes with it, and the attempt.
 # The chain around the node is for a later statement: this one's snapshot is from before its waits.
 _HOLD: Final = f"""

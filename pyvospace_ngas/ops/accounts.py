@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from pyvospace_ngas.db import accounts
-from pyvospace_ngas.db.connect import Connection
+from pyvospace_ngas.db.connect import Connection, transaction
 from pyvospace_ngas.errors import DuplicateNode, InvalidArgument, PermissionDenied
 from pyvospace_ngas.model.access import ANONYMOUS, Identity, identity
 from pyvospace_ngas.model.account import Account, check_name, check_password, is_name
@@ -30,7 +30,7 @@ async def ensure_administrator(db: Connection, name: str, password: str) -> bool
     check_name("user", name)
     check_password(password)
     stored = await passwords.hashed(password)
-    async with db.transaction():
+    async with transaction(db):
         await accounts.lock(db)  # of two that start at once, one adds
         if await has_administrator(db):
             return False
@@ -58,7 +58,7 @@ async def add(
         check_name("group", group)
     check_password(password)
     stored = await passwords.hashed(password)
-    async with db.transaction():
+    async with transaction(db):
         await _insert(db, name, stored, admin=admin, groups=groups, home=home)
 
 
@@ -79,7 +79,7 @@ async def set_password(db: Connection, name: str, password: str) -> None:
     """Give ``name`` a new password; it ends all sessions, and lets a disabled user in again."""
     check_password(password)
     stored = await passwords.hashed(password)
-    async with db.transaction():
+    async with transaction(db):
         if not await accounts.set_password(db, name, stored):
             raise _unknown(name)
 
@@ -107,7 +107,7 @@ async def _change_groups(
     wanted = set(add)
     for group in wanted:
         check_name("group", group)
-    async with db.transaction():
+    async with transaction(db):
         await accounts.lock(db)
         account = await _known(db, name)
         groups = (wanted | set(account.groups) if keep else wanted) - set(remove)
@@ -130,7 +130,7 @@ async def remove(
     try:
         await asyncio.sleep(settle)
         given = await accounts.give_nodes(db, name, give_to) if give_to is not None else 0
-        async with db.transaction():
+        async with transaction(db):
             await accounts.delete_empty_home(db, name)
             await _check_owns_nothing(db, name)
             await accounts.delete(db, name)
@@ -151,7 +151,7 @@ async def _check_owns_nothing(db: Connection, name: str) -> None:
 
 async def _disable(db: Connection, name: str, give_to: str | None) -> Account:
     """Keep ``name`` out; return the account as it was."""
-    async with db.transaction():
+    async with transaction(db):
         await accounts.lock(db)
         account = await _known(db, name)
         if give_to is not None:

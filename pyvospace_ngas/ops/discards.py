@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from pyvospace_ngas.db import blobs, discards
-from pyvospace_ngas.db.connect import Connection, Database
+from pyvospace_ngas.db.connect import Connection, Database, transaction
 from pyvospace_ngas.db.discards import Counts, Discard
 from pyvospace_ngas.model.content import Blob
 from pyvospace_ngas.ngas.client import Discarded
@@ -41,7 +41,7 @@ async def release(db: Connection, blob_ids: Sequence[int], reason: str, delay: i
     """
     if not blob_ids:
         return 0
-    async with db.transaction():
+    async with transaction(db):
         return await blobs.release(db, blob_ids, reason, delay, None)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pyvospace_ngas.db import jobs
+from pyvospace_ngas.db import branches, jobs
 from pyvospace_ngas.db.connect import Connection, Database
 from pyvospace_ngas.errors import InternalFault, ServiceUnavailable, VOSpaceError
 from pyvospace_ngas.model.access import Identity
@@ -92,7 +92,7 @@ async def execute(running: Running, who: Identity, job: Job, transfer: Transfer)
     """Do what a move or copy says, now; the job ends in the transaction that changes the tree."""
     try:
         relocate = await _relocation(running, who, job, transfer)
-        async with running.database.transaction() as db:
+        async with running.database.transaction(_lock(job)) as db:
             await _finish(db, job.id, await relocate(db))
     except _Aborted:
         log.info("the job %s was aborted; nothing of it was kept", job.id)
@@ -122,6 +122,11 @@ async def _relocation(
         return [("destination", running.space.uri(path))]
 
     return relocate
+
+
+def _lock(job: Job) -> str:
+    """Return what a relocation begins with; a copy comes to be out of sight, and waits then."""
+    return branches.ALONE if job.kind is Kind.MOVE else ""
 
 
 class _Aborted(Exception):
@@ -159,7 +164,7 @@ async def run_now(running: Running, who: Identity, job: Job, transfer: Transfer)
 
 async def _move_now(running: Running, who: Identity, job: Job, transfer: Transfer) -> Job:
     relocate = await _relocation(running, who, job, transfer)
-    async with running.database.transaction() as db:
+    async with running.database.transaction(_lock(job)) as db:
         return await jobs.insert_completed(db, job, await relocate(db))
 
 

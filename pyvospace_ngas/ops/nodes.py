@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from pyvospace_ngas.db import branches, nodes, paths, servers, subtrees
-from pyvospace_ngas.db.connect import Connection, Database
+from pyvospace_ngas.db.connect import Connection, Database, transaction
 from pyvospace_ngas.errors import (
     ContainerNotFound,
     DuplicateNode,
@@ -216,8 +216,7 @@ async def _set_with_quota(
     """Change a container's quota and all else that is asked for, in one transaction."""
     others = {uri: value for uri, value in wanted.properties.items() if uri != QUOTA}
     text = wanted.properties[QUOTA]
-    async with db.transaction():
-        await branches.lock_structure(db)
+    async with transaction(db, branches.ALONE):
         node = await _set(db, who, replace(wanted, properties=others), condition)
         if text == node.props.get(QUOTA):
             return node
@@ -247,11 +246,8 @@ async def delete_node(
     if not path.parts:
         raise PermissionDenied("the root cannot be deleted")
     node = reach(await paths.resolve(db, path), path, who, ContainerNotFound)
-    async with db.transaction():
-        if node.type is NodeType.CONTAINER:
-            await branches.lock_structure(db)
-        else:
-            await branches.share_structure(db)
+    lock = branches.ALONE if node.type is NodeType.CONTAINER else branches.SHARED
+    async with transaction(db, lock):
         await _delete_checked(db, who, path, limit, refusing, condition)
 
 

@@ -84,9 +84,8 @@ async def _saved(db: Connection, task: Task, walk: Walk) -> Walk:
 
 
 async def _set(task: Task, walk: Walk) -> Walk:
-    async with task.database.transaction() as db:
-        # Against moves, which hold two containers: so that none waits for us and we for it.
-        await branches.share_structure(db)
+    # Against moves, which hold two containers: so that none waits for us and we for it.
+    async with task.database.transaction(branches.SHARED) as db:
         if walk.root is None:
             walk, ids = await _set_root(db, task)
         else:
@@ -167,8 +166,7 @@ async def _delete(task: Task, walk: Walk) -> Walk:
     if walk.root is None:
         return await _delete_root(task)
     work = _take_leaves if walk.stack[-1].leaves else _take_containers
-    async with task.database.transaction() as db:
-        await branches.lock_structure(db)
+    async with task.database.transaction(branches.ALONE) as db:
         line = await nodes.lineage(db, walk.stack[-1].container)
         here = (
             bool(line)
@@ -184,8 +182,7 @@ async def _delete_root(task: Task) -> Walk:
     path, who = task.wanted.path, task.who
     if not path.parts:
         raise PermissionDenied("the root cannot be deleted")
-    async with task.database.transaction() as db:
-        await branches.lock_structure(db)
+    async with task.database.transaction(branches.ALONE) as db:
         chain = await paths.resolve(db, path)
         node, line = reach(chain, path, who, ContainerNotFound), chain[::-1]
         parent_to_take_from(chain, path, who)

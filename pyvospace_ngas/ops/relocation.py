@@ -64,7 +64,7 @@ async def move(
     limit: int,
     refusing: Collection[str] = (),
 ) -> NodePath:
-    """Move a tree inside the caller's transaction; return where it is now.
+    """Move a tree inside the caller's transaction, the structure's alone; return where it is now.
 
     ``limit`` and ``refusing`` are those of `delete_node`, which is what a move to ``.null`` is.
     With ``overwrite`` a node without children may take the place of another one, if that is as
@@ -74,8 +74,6 @@ async def move(
     if destination.name == NULL:
         await delete_node(db, who, source, limit, refusing)
         return destination
-    # A statement of its own: what is checked next is seen as it is after the wait.
-    await branches.lock_structure(db)
     chain, there = await paths.resolve_both(db, source, destination)
     node = _source(chain, source, who)
     parent_to_take_from(chain, source, who)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from pyvospace_ngas.db import sessions
-from pyvospace_ngas.db.connect import Connection
+from pyvospace_ngas.db.connect import Connection, transaction
 from pyvospace_ngas.model.account import Account
 from pyvospace_ngas.ops.logins import FORGET
 
@@ -18,7 +18,7 @@ MOST: Final = 100  # a user's sessions at once; the oldest end first
 async def begin(db: Connection, account: str, old: str | None = None) -> str:
     """Begin a session of ``account`` in place of ``old``; return the cookie's value."""
     cookie = secrets.token_urlsafe(32)
-    async with db.transaction():
+    async with transaction(db):
         if old is not None:
             await sessions.delete(db, _id(old))
         await sessions.insert(db, _id(cookie), account, LIFETIME)

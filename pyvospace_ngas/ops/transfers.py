@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pyvospace_ngas.db import branches, jobs, nodes, paths, servers
-from pyvospace_ngas.db.connect import Connection
+from pyvospace_ngas.db.connect import Connection, transaction
 from pyvospace_ngas.errors import (
     ContainerNotFound,
     DuplicateNode,
@@ -300,7 +300,7 @@ async def _new_node(db: Connection, who: Identity, path: NodePath) -> _Target:
     """Make the node that the bytes are for, so that a getNode shows it (decision 17)."""
     parent = parent_for_writing(await paths.resolve(db, path.parent), path.parent, who)
     settings = inherited(parent, merged(None, {}))
-    async with db.transaction():  # a savepoint: a name taken meanwhile must not end the job
+    async with transaction(db):  # a savepoint: a name taken meanwhile must not end the job
         node = await nodes.insert(
             db,
             parent.id,

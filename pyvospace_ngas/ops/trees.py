@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pyvospace_ngas.db import attempts, blobs, branches, jobs, nodes, trees
-from pyvospace_ngas.db.connect import Connection, Database
+from pyvospace_ngas.db.connect import Connection, Database, transaction
 from pyvospace_ngas.errors import (
     DuplicateNode,
     EndpointNotFound,
@@ -139,7 +139,7 @@ async def begin(
     db: Connection, endpoint: Endpoint, executor: str, lease: float
 ) -> tuple[Attempt, Growth, NodePath]:
     """Begin to unpack at ``endpoint``: claim the container, make the hidden tree."""
-    async with db.transaction():
+    async with transaction(db):
         job, line = await _job_and_line(db, endpoint)
         attempt = await uploads.claim(db, endpoint, executor, lease)
         root = await trees.start(db, attempt.id, job.owner or "", line[0])
@@ -236,8 +236,7 @@ async def commit(
     ``content`` is the archive itself, ``path`` the container as it was when links were made.
     """
     try:
-        async with database.transaction() as db:
-            await branches.lock_structure(db)
+        async with database.transaction(branches.ALONE) as db:
             await _attach(db, attempt, growth, path, authorities)
             await trees.unused(db, [one.attempt_id for one in unused])
             await attempts.commit(db, attempt.id, None, content.length, content.md5)

@@ -8,7 +8,7 @@ from typing import Final
 
 from pyvospace_ngas.db import attempts, blobs, jobs, nodes
 from pyvospace_ngas.db import uploads as rows
-from pyvospace_ngas.db.connect import Connection, Database
+from pyvospace_ngas.db.connect import Connection, Database, transaction
 from pyvospace_ngas.errors import (
     EndpointNotFound,
     EndpointSpent,
@@ -69,7 +69,7 @@ async def claim(
 
     An older attempt at the same endpoint is superseded; `NodeBusy` while another job's is alive.
     """
-    async with db.transaction():
+    async with transaction(db):
         # The node's row is what claims, commits and changes of one node queue at.
         node = await nodes.by_id(db, endpoint.node_id, for_update=True)
         if node is None:
