@@ -1,6 +1,7 @@
 """The list of connections: bounded, fair, and none of them lost or lent twice."""
 
 import asyncio
+from contextlib import suppress
 
 import asyncpg
 import pytest
@@ -9,8 +10,8 @@ from ports import free_port
 from postgres_support import administer
 from waiting_support import until
 
-from pyvospace_ngas.db.connect import Database
-from pyvospace_ngas.errors import ServiceUnavailable
+from pyvospace_ngas.db.connect import Database, transaction
+from pyvospace_ngas.errors import InternalFault, ServiceUnavailable
 
 
 async def test_no_more_connections_are_open_than_allowed(dsn: str) -> None:
@@ -62,6 +63,49 @@ async def test_a_connection_that_dies_inside_a_transaction_is_said_plainly(dsn: 
     async with Database(dsn, 1) as database:
         with pytest.raises(ServiceUnavailable):
             await lose(database)
+        assert await _use(database) == 1
+
+
+async def test_a_part_of_a_transaction_is_undone_by_itself(dsn: str) -> None:
+    async with Database(dsn, 1) as database:
+        async with database.transaction("create table kept (word text)") as db:
+            async with transaction(db):
+                await db.execute("insert into kept values ('first')")
+            with suppress(asyncpg.DivisionByZeroError):
+                async with transaction(db, "insert into kept values ('second')"):
+                    async with transaction(db):
+                        await db.execute("insert into kept values ('third')")
+                    await db.execute("select 1 / 0")
+            async with transaction(db):
+                await db.execute("insert into kept values ('last')")
+        async with database.acquire() as db:
+            assert [row[0] for row in await db.fetch("select word from kept")] == ["first", "last"]
+            assert not db.is_in_transaction()
+
+
+async def test_a_transaction_that_cannot_begin_leaves_its_connection_good(dsn: str) -> None:
+    async with Database(dsn, 1) as database:
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            async with database.transaction("select 1 / 0"):
+                pytest.fail("it had not begun")
+        async with database.transaction() as db:
+            with pytest.raises(asyncpg.DivisionByZeroError):
+                async with transaction(db, "select 1 / 0"):
+                    pytest.fail("it had not begun")
+            await db.execute("create table kept ()")
+        async with database.acquire() as db:
+            assert await db.fetchval("select count(*) from kept") == 0
+
+
+async def test_an_overlooked_error_is_not_taken_for_a_commit(dsn: str) -> None:
+    async def overlook(database: Database) -> None:
+        async with database.transaction() as db:
+            with pytest.raises(asyncpg.DivisionByZeroError):
+                await db.execute("select 1 / 0")
+
+    async with Database(dsn, 1) as database:
+        with pytest.raises(InternalFault, match="overlooked"):
+            await overlook(database)
         assert await _use(database) == 1
 
 

@@ -56,7 +56,7 @@ HASTY: Final = "select set_config('synchronous_commit', 'off', true)"
 
 # How it is begun, undone and ended.
 _WHOLE: Final = "begin", "rollback", "commit"
-_SAVEPOINT: Final = "savepoint inner", "rollback to inner; release inner", "release inner"
+_SAVEPOINT: Final = "savepoint nested", "rollback to nested; release nested", "release nested"
 
 
 async def connect(dsn: str) -> Connection:
@@ -84,11 +84,19 @@ async def transaction(db: Connection, first: str = "") -> AsyncIterator[None]:
         await db.execute(f"{begin}; {first}")
         yield
     except BaseException:
-        if not db.is_closed() and db.is_in_transaction():
-            await db.execute(undo)
+        await _undone(db, undo)
         raise
     if await db.execute(end) == "ROLLBACK":  # which is no error to PostgreSQL
         raise InternalFault("an error in a transaction was overlooked: nothing of it was kept")
+
+
+async def _undone(db: Connection, statement: str) -> None:
+    if not db.is_in_transaction():
+        return
+    try:
+        await db.execute(statement)
+    except (*_AWAY, asyncpg.InterfaceError, asyncpg.InternalClientError):
+        db.terminate()  # it is just being lost: so PostgreSQL undoes it
 
 
 def _from_jsonb(text: str) -> object:
