@@ -27,6 +27,7 @@ class Direction(StrEnum):
     PUSH_FROM = "pushFromVoSpace"
 
 
+_DIRECTIONS: Final = {each.value: each for each in Direction}
 OFFERED: Final = {Direction.PUSH_TO: PUT_PROTOCOLS, Direction.PULL_FROM: GET_PROTOCOLS}
 VIEWS: Final = {
     Direction.PUSH_TO: IMPORT_VIEWS,
@@ -72,10 +73,7 @@ class Transfer:
     @property
     def known_direction(self) -> Direction | None:
         """Return the direction of bytes, or ``None`` for a move or copy."""
-        try:
-            return Direction(self.direction)
-        except ValueError:
-            return None
+        return _DIRECTIONS.get(self.direction)
 
     @property
     def size(self) -> int | None:
