@@ -30,7 +30,7 @@ async def lossy(dsn: str, port: int = 0) -> AsyncIterator[LossyProxy]:
         answers = asyncio.create_task(_copy(upstream, writer))
         try:
             while data := await reader.read(65536):
-                if proxy.lose and b"COMMIT" in data:
+                if proxy.lose and b"commit\0" in data:
                     await _lose(data, server, answers)
                     break
                 server.write(data)

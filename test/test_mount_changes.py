@@ -327,3 +327,45 @@ def test_with_libfuse_3_the_kernel_drops_what_others_changed(site: Site, tmp_pat
         assert (m / "f").read_bytes() == b"three"
         site.run(alice.delete(f"/nodes{path}/f"))
         wait_until(lambda: not os.access(m / "f", os.F_OK))
+
+
+def shown(file: Path) -> tuple[object, ...]:
+    """Return all that a mount says of a file."""
+    found = file.stat()
+    times = found.st_mtime_ns, found.st_ctime_ns, found.st_atime_ns
+    words = {name: os.getxattr(file, name) for name in os.listxattr(file)}
+    return found.st_size, found.st_mode, times, words
+
+
+@pytest.mark.skipif(mount_support.why_not() is not None, reason=str(mount_support.why_not()))
+@pytest.mark.parametrize("version", mount_support.versions(), ids=lambda v: f"libfuse{v}")
+def test_what_was_just_written_is_not_asked_for(site: Site, tmp_path: Path, version: int) -> None:
+    path, some = site.container(), [f"f{number}" for number in range(10)]
+    with mounted(site, tmp_path / "a", path, f"fuse={version}", "kernel=0.001") as m:
+        wait_until(lambda: m.status()["changes"] == "told")
+        for name in some:
+            (m / name).write_bytes(b"one")
+        for name in some[5:]:  # other bytes of what is there, which become none of f9
+            (m / name).write_bytes(b"" if name == "f9" else b"three")
+        before = m.status()["requests"]
+        ours = [shown(m / name) for name in some]
+        assert m.status()["requests"] - before <= 2  # where the server was not heard for a moment
+        for name in some:
+            (m / name).read_bytes()
+        # Each is looked at when it is opened, and then its bytes come; of none there are none.
+        assert m.status()["requests"] - before <= 22
+        with mounted(site, tmp_path / "b", path, f"fuse={version}") as other:
+            assert [shown(other / name) for name in some] == ours
+
+
+@pytest.mark.skipif(mount_support.why_not() is not None, reason=str(mount_support.why_not()))
+def test_what_others_set_while_a_file_was_written_is_seen(site: Site, tmp_path: Path) -> None:
+    path = site.container()
+    public = stack.properties(publicread="true")
+    with mounted(site, tmp_path, path) as m:
+        wait_until(lambda: m.status()["changes"] == "told")
+        with (m / "f").open("wb") as file:
+            file.write(b"bytes")
+            assert site.run(site.alice.set(f"{path}/f", public)).status == 200
+        assert (m / "f").stat().st_mode & 0o777 == 0o604
+        assert (m / "f").stat().st_size == 5

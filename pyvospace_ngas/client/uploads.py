@@ -3,9 +3,16 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -17,6 +24,7 @@ from pyvospace_ngas.client import digests
 from pyvospace_ngas.client.connection import ATTEMPTS, BROKEN, UNSENT, Connection
 from pyvospace_ngas.client.faults import fault
 from pyvospace_ngas.errors import VOSpaceError
+from pyvospace_ngas.model.content import NODE_AFTER, NODE_BEFORE, NODE_CHANGED, Step
 
 Offer = Callable[[], Awaitable[Sequence[str]]]
 
@@ -38,10 +46,11 @@ _RETRIED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the service has taken."""
+    """What the service has taken; ``step`` is what that made of the node, where it is told."""
 
     length: int
     md5: str
+    step: Step | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +140,7 @@ async def _put(
     sending = _Sending(source, meter, connection.timeout)
     try:
         async with asyncio.timeout(None) as sending.limit:
-            status, announced, body = await _send(connection, endpoint, source, sending, match)
+            status, fields, body = await _send(connection, endpoint, source, sending, match)
     except BROKEN as error:
         if sending.failure is not None:
             raise sending.failure from None
@@ -140,7 +149,7 @@ async def _put(
         raise connection.unreachable(endpoint, error) from error
     if status not in (200, 201):
         raise fault(status, body)
-    return _checked(Stored(meter.length, meter.md5.hex()), announced)
+    return _checked(Stored(meter.length, meter.md5.hex()), fields)
 
 
 async def _put_held(
@@ -160,13 +169,18 @@ async def _put_held(
         raise connection.unreachable(endpoint, error) from error
     if answer.status not in (200, 201):
         raise fault(answer.status, answer.body)
-    return _checked(stored, digests.announced(answer.headers))
+    return _checked(stored, answer.headers)
 
 
-def _checked(sent: Stored, announced: bytes | None) -> Stored:
+def _checked(sent: Stored, fields: Mapping[str, str]) -> Stored:
+    announced = digests.announced(fields)
     if announced is not None and announced.hex() != sent.md5:
         raise errors.ChecksumMismatch("the service stored other bytes than were sent")
-    return sent
+    before, after = fields.get(NODE_BEFORE), fields.get(NODE_AFTER)
+    changed = fields.get(NODE_CHANGED)
+    if before is None or after is None or changed is None:
+        return sent
+    return replace(sent, step=Step(before, after, changed))
 
 
 def _headers(source: Source, match: str | None) -> dict[str, str]:
@@ -186,7 +200,7 @@ async def _send(
     source: Source,
     sending: "_Sending",
     match: str | None,
-) -> tuple[int, bytes | None, bytes]:
+) -> tuple[int, Mapping[str, str], bytes]:
     headers = _headers(source, match)
     large = source.length is None or source.length > _WORTH_ASKING
     body = sending.chunks() if source.length != 0 else b""
@@ -194,7 +208,7 @@ async def _send(
     async with connection.endpoint(
         "PUT", endpoint, headers, body, expect=large, patience=_until_archived(source, sending)
     ) as response:
-        return response.status, digests.announced(response.headers), await response.read()
+        return response.status, response.headers, await response.read()
 
 
 async def _has(connection: Connection, endpoint: str, md5: bytes) -> bool:

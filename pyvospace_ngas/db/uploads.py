@@ -35,11 +35,12 @@ with {blobs.STORE}, finished as (
 ), placed as (
     update node set blob_id = (select id from whole), length = $1, md5 = $2, props = '{{}}',
            provisional = false, mtime = now(), ctime = now(), version = version + 1
-     where id = $12 returning parent_id, name
+     where id = $12 returning parent_id, name, version, mtime
 ), noted as ({NOTE} placed)
 update attempt set ended = now(), outcome = 'committed', blob_id = (select id from whole),
        length = $1, md5 = $2
- where id = $13 returning blob_id
+ where id = $13
+returning blob_id, (select version from placed) as version, (select mtime from placed) as mtime
 """
 
 
@@ -66,14 +67,21 @@ async def hold(db: Connection, attempt: Attempt) -> Held:
 
 
 async def place(
-    db: Connection, attempt: Attempt, content: Content, archived: Archived | None
-) -> int | None:
-    """Point the node at its new bytes, complete the job and end the attempt; return the blob's id.
+    db: Connection, attempt: Attempt, node: Node, content: Content, archived: Archived | None
+) -> Node:
+    """Point the node at its new bytes, complete the job and end the attempt; return the node.
 
     The client's properties go, sharing stays (PSH-08). All rows are held.
     """
     values = blobs.stored(content, archived)
-    blob_id: int | None = await db.fetchval(
-        _PLACE, *values, attempt.job_id, attempt.node_id, attempt.id
+    row = await db.fetchrow(_PLACE, *values, attempt.job_id, node.id, attempt.id)
+    assert row is not None  # noqa: S101 - the attempt is held
+    return node._replace(
+        blob_id=row["blob_id"],
+        length=content.length,
+        md5=content.md5,
+        props={},
+        mtime=row["mtime"],
+        ctime=row["mtime"],
+        version=row["version"],
     )
-    return blob_id

@@ -8,6 +8,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from pyvospace_ngas.client.uploads import Stored
 from pyvospace_ngas.errors import InvalidURI
 from pyvospace_ngas.model import standard
 from pyvospace_ngas.model.content import EMPTY_MD5
@@ -263,6 +264,30 @@ def link_text(found: Entry, link: NodePath, root: NodePath, space: Space, own: W
     return "/".join(steps) or "."
 
 
-def written(found: Entry, size: int, md5: str, mtime: int) -> Entry:
-    """Return ``found`` as it is after bytes were stored."""
-    return found._replace(size=size, md5=md5, mtime=mtime, atime=None, ctime=mtime, etag=None)
+def written(found: Entry, stored: Stored, mtime: int, asked: float) -> Entry:
+    """Return ``found`` as it is after bytes were stored; with a tag where nothing is guessed.
+
+    That is where the server tells what became of the very node that ``found`` is, as it was
+    ``asked`` to store them. What it does not tell is put in with the time ``mtime`` of ours.
+    """
+    own = found.own
+    props = {uri: value for uri, value in found.properties.items() if uri not in own}
+    read_only, step = found.read_only, stored.step
+    if step is not None and step.before != found.etag:
+        step = None
+    if step is not None:
+        mtime = _nanoseconds(step.changed)
+        props |= {standard.LENGTH: str(stored.length), standard.MD5: stored.md5}
+        props |= dict.fromkeys((standard.DATE, standard.MTIME, standard.CTIME), step.changed)
+        read_only |= {standard.MD5}  # which a node without bytes does not show
+    return found._replace(
+        size=stored.length,
+        md5=stored.md5,
+        mtime=mtime,
+        atime=None,
+        ctime=mtime,
+        properties=props,
+        read_only=read_only,
+        etag=None if step is None else step.after,
+        asked=asked,
+    )

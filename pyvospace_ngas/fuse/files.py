@@ -238,14 +238,14 @@ class File:
         means, size, mtime = self._means, staged.size, self._mtime
         endpoint, self.endpoint = self.endpoint, None  # it is good for one upload
         self._write_down(closed=True)  # who dies in between has bytes and properties sent again
+        asked = time.monotonic()
         try:
-            md5 = means.remote.push(path, staged.file, size, self.version, endpoint)
+            stored = means.remote.push(path, staged.file, size, self.version, endpoint)
         except PreconditionFailed:
             means.tree.forget(path)
             raise
-        self.version, self._sent = md5, time.monotonic()
-        entry = entries.written(self.entry, size, md5, mtime)
-        entry = entry._replace(properties=unwritten(self.entry))
+        self.version, self._sent = stored.md5, time.monotonic()
+        entry = entries.written(self.entry, stored, mtime, asked)
         done: dict[str, str | None] = {}
         while (changes := self._left_after(done, path, staged, entry)) is not None:
             entry = means.remote.change(path, changes)
@@ -260,7 +260,7 @@ class File:
             if changes != done:
                 return changes
             # Before the file is clean: then nobody asks it any more what it is.
-            self._means.tree.put(path, entry, fresh=bool(done))
+            self._means.tree.put(path, entry, fresh=bool(done or entry.etag))
             self.entry, self._pending = entry, {}
             self.is_dirty = self.is_promised = self._is_noted = False
             self._means.staging.disown(staged)
@@ -358,9 +358,3 @@ def merged(before: Mapping[str, str], changes: Mapping[str, str | None]) -> dict
         else:
             found[uri] = value
     return found
-
-
-def unwritten(entry: Entry) -> dict[str, str]:
-    """Return the properties that an upload leaves: the sharing, and what the service sets."""
-    own = entry.own
-    return {uri: value for uri, value in entry.properties.items() if uri not in own}

@@ -18,6 +18,7 @@ from pyvospace_ngas.client.blocking import BlockingConnection, done
 from pyvospace_ngas.client.connection import Connection
 from pyvospace_ngas.client.discovery import Service, discover
 from pyvospace_ngas.client.downloads import Reader
+from pyvospace_ngas.client.uploads import Stored
 from pyvospace_ngas.client.wire import Span
 from pyvospace_ngas.errors import (
     ArchiveUnreachable,
@@ -302,8 +303,8 @@ class Remote:
         size: int,
         replaced: str | None,
         endpoint: str | None = None,
-    ) -> str:
-        """Store a file's bytes; return their MD5 in hexadecimal digits.
+    ) -> Stored:
+        """Store a file's bytes; return what the service has taken.
 
         ``replaced`` is the MD5 of the bytes that may be replaced: `PreconditionFailed` for others.
         An ``endpoint`` that is known saves asking for one, while it is good.
@@ -312,7 +313,7 @@ class Remote:
         match = None if replaced is None else f'"{replaced}"'
         known = [] if endpoint is None else [endpoint]
 
-        async def send(line: Connection, source: uploads.Source) -> str:
+        async def send(line: Connection, source: uploads.Source) -> Stored:
             async def offer() -> list[str]:
                 if known:
                     return [known.pop()]
@@ -320,14 +321,14 @@ class Remote:
 
             was_known = bool(known)
             try:
-                return (await uploads.push(line, offer, source, match)).md5
+                return await uploads.push(line, offer, source, match)
             except NodeNotFound:
                 if not was_known:
                     raise
             # The node of the endpoint is gone; what has its name now is another one, or is made.
-            return (await uploads.push(line, offer, source, match)).md5
+            return await uploads.push(line, offer, source, match)
 
-        async def send_large() -> str:
+        async def send_large() -> Stored:
             async with uploads.opened(file, None) as source:
                 return await send(self._connection, source)
 

@@ -7,6 +7,10 @@ from typing import Final
 
 from pyvospace_ngas.errors import PreconditionFailed
 
+# Header fields of the answer to who put bytes in place, for those who keep a picture of the tree.
+NODE_BEFORE: Final = "X-VO-Node-Before"  # the node's entity tag until then,
+NODE_AFTER: Final = "X-VO-Node-After"  # the one that it has now,
+NODE_CHANGED: Final = "X-VO-Node-Changed"  # and when that was, as the node says it
 EMPTY_MD5: Final = "d41d8cd98f00b204e9800998ecf8427e"
 
 
@@ -81,11 +85,21 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """What new bytes made of their node: its entity tags before and after, and the time in it."""
+
+    before: str
+    after: str
+    changed: str
+
+
+@dataclass(frozen=True, slots=True)
 class Committed:
-    """What an attempt put in place."""
+    """What an attempt put in place; ``step`` is known to who has just done that."""
 
     length: int
     md5: str
+    step: Step | None = None
 
 
 def tag(md5: str | None) -> str:

@@ -20,18 +20,20 @@ from pyvospace_ngas.errors import (
     ServiceUnavailable,
 )
 from pyvospace_ngas.model.access import check_scope_of_line, is_locked, may_write
-from pyvospace_ngas.model.condition import condition
+from pyvospace_ngas.model.condition import condition, etag
 from pyvospace_ngas.model.content import (
     Archived,
     Attempt,
     Committed,
     Content,
     Copy,
+    Step,
     check_replaced,
 )
 from pyvospace_ngas.model.endpoint import Endpoint
 from pyvospace_ngas.model.job import Job, Kind, Phase
 from pyvospace_ngas.model.node import NULL_ID, ROOT_ID, Node
+from pyvospace_ngas.model.properties import timestamp
 from pyvospace_ngas.model.quota import Room
 from pyvospace_ngas.ngas.federation import Stored
 from pyvospace_ngas.ops import quotas
@@ -105,13 +107,14 @@ async def commit(
     bytes that may be replaced. When the database goes away at the commit, the outcome is asked
     for.
     """
+    step = None
     try:
         async with database.transaction() as db:
-            await _commit(db, attempt, content, stored, authorities, discard_delay, match)
+            step = await _commit(db, attempt, content, stored, authorities, discard_delay, match)
     except ServiceUnavailable as error:
         if not await was_committed(database, attempt, error):
             raise
-    return Committed(content.length, content.md5)
+    return Committed(content.length, content.md5, step)
 
 
 async def _commit(
@@ -122,7 +125,7 @@ async def _commit(
     authorities: Sequence[str],
     discard_delay: int,
     match: str | None,
-) -> None:
+) -> Step:
     if attempt.replaces is not None:
         # Bytes before structure, as in a copy, which holds the bytes of the tree that it has read.
         await blobs.hold(db, [attempt.replaces])
@@ -136,10 +139,11 @@ async def _commit(
     check_replaced(match, node.md5)
     condition(job.if_match, job.if_none_match).check(node)
     archived = None if stored is None else _archived(stored)
-    blob_id = await rows.place(db, attempt, content, archived)
+    placed = await rows.place(db, attempt, node, content, archived)
     await quotas.charge(db, line, content.length - node.length, job.id)
     if node.blob_id is not None:
-        await blobs.release(db, [node.blob_id], "replaced", discard_delay, blob_id)
+        await blobs.release(db, [node.blob_id], "replaced", discard_delay, placed.blob_id)
+    return Step(etag(node), etag(placed), timestamp(placed.mtime))
 
 
 async def _hold(db: Connection, attempt: Attempt) -> tuple[Job, Node]:

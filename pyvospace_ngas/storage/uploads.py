@@ -18,7 +18,13 @@ from pyvospace_ngas.errors import (
     ServiceUnavailable,
     VOSpaceError,
 )
-from pyvospace_ngas.model.content import Attempt, Committed
+from pyvospace_ngas.model.content import (
+    NODE_AFTER,
+    NODE_BEFORE,
+    NODE_CHANGED,
+    Attempt,
+    Committed,
+)
 from pyvospace_ngas.model.endpoint import Endpoint
 from pyvospace_ngas.model.quota import Room
 from pyvospace_ngas.ngas.errors import NgasError, WrongLength
@@ -58,7 +64,14 @@ async def receive(request: web.Request, service: Service, endpoint: Endpoint) ->
 
 def created_headers(committed: Committed) -> dict[str, str]:
     """Return the fields that tell which bytes an endpoint has put in place."""
-    return {"Digest": digest_header(committed.md5), "ETag": f'"{committed.md5}"'}
+    fields = {"Digest": digest_header(committed.md5), "ETag": f'"{committed.md5}"'}
+    if (step := committed.step) is not None:
+        fields |= {
+            NODE_BEFORE: step.before,
+            NODE_AFTER: step.after,
+            NODE_CHANGED: step.changed,
+        }
+    return fields
 
 
 def _created(committed: Committed) -> web.Response:
