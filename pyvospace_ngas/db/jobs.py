@@ -54,7 +54,7 @@ async def insert(
                     now() + make_interval(secs => $12)
                from waits returning {_COLUMNS}
         """,
-        *_given(job),
+        *given(job),
         executor,
         lease,
     )
@@ -70,7 +70,7 @@ async def insert_negotiated(db: Connection, job: Job) -> Job:
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, clock_timestamp())
           returning {_COLUMNS}
         """,
-        *_given(replace(job, phase=Phase.EXECUTING)),
+        *given(replace(job, phase=Phase.EXECUTING)),
         job.node_id,
         job.deadline,
     )
@@ -81,19 +81,23 @@ async def insert_negotiated(db: Connection, job: Job) -> Job:
 async def insert_completed(db: Connection, job: Job, results: Sequence[tuple[str, str]]) -> Job:
     """Store a new job that the caller's transaction has done, with its results."""
     done = replace(job, phase=Phase.COMPLETED, results=results)
-    row = await db.fetchrow(
-        f"""
-        insert into job ({_GIVEN}, created, started, ended)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now(), now(), clock_timestamp())
-          returning created, started, ended
-        """,
-        *_given(done),
-    )
+    row = await db.fetchrow(completed(), *given(done))
     assert row is not None  # noqa: S101 - an insert without a condition returns its row
     return replace(done, **row)
 
 
-def _given(job: Job) -> tuple[object, ...]:
+def completed(source: str = "") -> str:
+    """Return the statement that stores what is `given` of a job that is over, for each row of
+    ``source``, a FROM clause.
+    """
+    return f"""
+        insert into job ({_GIVEN}, created, started, ended)
+             select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now(), now(), clock_timestamp()
+             {source} returning created, started, ended
+        """
+
+
+def given(job: Job) -> tuple[object, ...]:
     """Return the values of the columns `_GIVEN` for a new job."""
     detail: dict[str, object] = {
         name: field

@@ -25,7 +25,7 @@ from pyvospace_ngas.model.node import NodeTemplate
 from pyvospace_ngas.model.search import Search
 from pyvospace_ngas.model.standard import PUBLIC_SHARE
 from pyvospace_ngas.model.transfer import Transfer
-from pyvospace_ngas.model.uri import NULL, Space
+from pyvospace_ngas.model.uri import NULL, NodePath, Space
 from pyvospace_ngas.ops import accounts, recursive, relocation, searches, transfers
 from pyvospace_ngas.ops.jobs import get, refuse
 from pyvospace_ngas.ops.transfers import Offer
@@ -102,15 +102,20 @@ async def execute(running: Running, who: Identity, job: Job, transfer: Transfer)
         await _end_in_error(running, job.id, error)
 
 
-async def _relocation(
-    running: Running, who: Identity, job: Job, transfer: Transfer
-) -> Callable[[Connection], Awaitable[list[tuple[str, str]]]]:
-    """Return what moves or copies inside a transaction, and tells the job's results."""
+def _aimed(running: Running, job: Job, transfer: Transfer) -> tuple[NodePath, relocation.Aim]:
+    """Return what a move or copy is about, and where it is to go."""
     overwriting = transfers.overwrites(transfer, running.space)
     overwrite = condition(job.if_match, job.if_none_match) if overwriting else None
     exact = transfers.is_exact(transfer, running.space)
     source = running.space.parse(transfer.target)
-    aim = relocation.Aim(running.space.parse(transfer.direction), overwrite, exact)
+    return source, relocation.Aim(running.space.parse(transfer.direction), overwrite, exact)
+
+
+async def _relocation(
+    running: Running, who: Identity, job: Job, transfer: Transfer
+) -> Callable[[Connection], Awaitable[list[tuple[str, str]]]]:
+    """Return what moves or copies inside a transaction, and tells the job's results."""
+    source, aim = _aimed(running, job, transfer)
     deletes = job.kind is Kind.MOVE and aim.path.name == NULL
     refusing = await running.refusing() if deletes else ()
 
@@ -119,7 +124,7 @@ async def _relocation(
             path = await relocation.move(db, who, source, aim, running.delete_limit, refusing)
         else:
             path = await relocation.copy(db, who, source, aim)
-        return [("destination", running.space.uri(path))]
+        return relocation.results(path, running.space)
 
     return relocate
 
@@ -163,6 +168,11 @@ async def run_now(running: Running, who: Identity, job: Job, transfer: Transfer)
 
 
 async def _move_now(running: Running, who: Identity, job: Job, transfer: Transfer) -> Job:
+    source, aim = _aimed(running, job, transfer)
+    async with running.database.acquire() as db:
+        done = await relocation.move_at_once(db, who, source, aim, job, running.space)
+    if done is not None:
+        return done
     relocate = await _relocation(running, who, job, transfer)
     async with running.database.transaction(_lock(job)) as db:
         return await jobs.insert_completed(db, job, await relocate(db))

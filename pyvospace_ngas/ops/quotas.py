@@ -42,6 +42,15 @@ async def charge(
         await _apply(db, dict.fromkeys(limited(line), delta), job_id)
 
 
+def differ(before: Sequence[Node], after: Sequence[Node]) -> bool:
+    """Tell whether a tree that goes from one line of containers to another changes any account."""
+    return bool(_crossed(before, after))
+
+
+def _crossed(before: Sequence[Node], after: Sequence[Node]) -> set[int]:
+    return set(limited(before)) ^ set(limited(after))
+
+
 async def moved(
     db: Connection, node_id: int, before: Sequence[Node], after: Sequence[Node]
 ) -> None:
@@ -50,8 +59,7 @@ async def moved(
     Only where a quota's boundary is crossed is the tree summed up: 100,000 nodes take a tenth of
     a second, and sums kept in every container would cost each upload that much more instead.
     """
-    left, entered = set(limited(before)), set(limited(after))
-    crossed = left ^ entered
+    crossed, entered = _crossed(before, after), set(limited(after))
     if crossed:
         size = await quotas.size(db, node_id)
         await _apply(db, {each: size if each in entered else -size for each in crossed}, None)

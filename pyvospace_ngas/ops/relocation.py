@@ -2,10 +2,10 @@
 
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from pyvospace_ngas.db import branches, nodes, paths
+from pyvospace_ngas.db import branches, moves, nodes, paths
 from pyvospace_ngas.db.connect import Connection
 from pyvospace_ngas.errors import (
     DuplicateNode,
@@ -26,8 +26,9 @@ from pyvospace_ngas.model.access import (
     reach,
 )
 from pyvospace_ngas.model.condition import Condition
+from pyvospace_ngas.model.job import Job
 from pyvospace_ngas.model.node import HIDDEN_ID, ROOT_ID, Node, NodeType
-from pyvospace_ngas.model.uri import AUTO, NULL, NodePath
+from pyvospace_ngas.model.uri import AUTO, NULL, NodePath, Space
 from pyvospace_ngas.ops import quotas
 from pyvospace_ngas.ops.nodes import delete_node
 
@@ -70,16 +71,11 @@ async def move(
     With ``overwrite`` a node without children may take the place of another one, if that is as
     the condition says.
     """
-    destination = aim.path
-    if destination.name == NULL:
+    if aim.path.name == NULL:
         await delete_node(db, who, source, limit, refusing)
-        return destination
-    chain, there = await paths.resolve_both(db, source, destination)
-    node = _source(chain, source, who)
-    parent_to_take_from(chain, source, who)
-    place = await _place(db, who, node, source, aim, there)
-    if any(above.id == node.id for above in place.above):
-        raise InvalidURI(f"{destination} lies in {source}, which is to be moved there")
+        return aim.path
+    chain, place = await _way(db, who, source, aim)
+    node = chain[-1]
     if place.replaced is not None and place.replaced.id == node.id:
         return place.path
     await _make_room(db, who, place, aim.overwrite)
@@ -87,6 +83,48 @@ async def move(
         raise NodeNotFound(source)
     await quotas.moved(db, node.id, chain[:-1], place.above)
     return place.path
+
+
+async def move_at_once(
+    db: Connection, who: Identity, source: NodePath, aim: Aim, job: Job, space: Space
+) -> Job | None:
+    """Move a tree to where nothing is, and store the ``job``, in two round trips for all.
+
+    Not in a transaction. ``None``, and nothing is done, where that is not all there is to do, or
+    others change the same at this moment: then it is for `move`.
+    """
+    if aim.path.name == NULL:
+        return None
+    chain, place = await _way(db, who, source, aim)
+    if place.replaced is not None or quotas.differ(chain[:-1], place.above):
+        return None
+    if aim.overwrite is not None:
+        aim.overwrite.check(None)
+    job = replace(job, results=results(place.path, space))
+    try:
+        return await moves.move(
+            db, job, chain[-1], place.parent, place.path.name, [*chain, *place.above]
+        )
+    except DuplicateNode as error:
+        raise DuplicateNode(place.path) from error
+
+
+def results(path: NodePath, space: Space) -> list[tuple[str, str]]:
+    """Return the results of a job that has moved or copied something to ``path``."""
+    return [("destination", space.uri(path))]
+
+
+async def _way(
+    db: Connection, who: Identity, source: NodePath, aim: Aim
+) -> tuple[Sequence[Node], Place]:
+    """Return what is to be moved, with the containers around it before it, and where to."""
+    chain, there = await paths.resolve_both(db, source, aim.path)
+    node = _source(chain, source, who)
+    parent_to_take_from(chain, source, who)
+    place = await _place(db, who, node, source, aim, there)
+    if any(above.id == node.id for above in place.above):
+        raise InvalidURI(f"{aim.path} lies in {source}, which is to be moved there")
+    return chain, place
 
 
 async def copy(
