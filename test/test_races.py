@@ -15,11 +15,13 @@ from stack import Caller, relocation
 from test_crashes import archive_of
 from waiting_support import PATIENCE, until_true
 
+from pyvospace_ngas.db import branches
 from pyvospace_ngas.db.connect import Connection, Database, connect
 from pyvospace_ngas.errors import VOSpaceError
 from pyvospace_ngas.model.access import Identity
-from pyvospace_ngas.model.uri import NodePath
-from pyvospace_ngas.ops import discards, nodes, purge
+from pyvospace_ngas.model.transfer import Transfer
+from pyvospace_ngas.model.uri import NodePath, Space
+from pyvospace_ngas.ops import discards, jobs, nodes, purge
 from pyvospace_ngas.ops import relocation as moving
 
 ROOT = Identity("root", admin=True)
@@ -97,7 +99,7 @@ async def outcome(work: Awaitable[object]) -> str:
 
 
 async def move(dsn: str, source: str, destination: str) -> None:
-    async with Database(dsn) as database, database.transaction() as db:
+    async with Database(dsn) as database, database.transaction(branches.ALONE) as db:
         await moving.move(db, ROOT, path(source), moving.Aim(path(destination)), 100)
 
 
@@ -136,6 +138,59 @@ async def test_of_a_move_and_a_delete_of_one_file_one_is_done(dsn: str) -> None:
 
     assert sorted((moved, deleted)) == ["", "NodeNotFound"]
     assert await exists(dsn, "/goal/f") == (moved == "")
+
+
+async def move_at_once(dsn: str, source: str, destination: str) -> bool:
+    """Tell whether a move was done that waits for nothing but other moves."""
+    uris = Space("example.org!vospace")
+    document = Transfer(uris.uri(path(source)), uris.uri(path(destination)), keep_bytes=False)
+    job = jobs.new(ROOT, document, "<transfer/>", None, uris)
+    async with Database(dsn) as database, database.acquire() as db:
+        aim = moving.Aim(path(destination))
+        return await moving.move_at_once(db, ROOT, path(source), aim, job, uris) is not None
+
+
+@pytest.mark.parametrize(
+    ("changed", "change"),
+    [
+        ("origin", "parent_id = -1, name = id::text"),
+        ("origin", "name = 'elsewhere'"),
+        ("goal", "parent_id = -1, name = id::text"),
+        ("goal", "name = 'elsewhere'"),
+        ("goal", "owner = 'somebody'"),
+        ("around", 'props = \'{"ivo://ivoa.net/vospace/core#islocked": "true"}\''),
+        ("f", "name = 'g'"),
+        ("beside", "name = 'f'"),
+        ("beside", "name = 'another'"),
+    ],
+)
+async def test_a_move_at_once_is_done_to_what_it_has_seen_or_not_at_all(
+    dsn: str, changed: str, change: str
+) -> None:
+    around = await make(dsn, 0, "around")
+    origin, goal = await make(dsn, around, "origin"), await make(dsn, around, "goal")
+    file = await make(dsn, origin, "f", 2)
+    await make(dsn, goal, "beside", 2)
+    db = await connect(dsn)
+    async with db.transaction():
+        await db.execute(branches.ALONE)
+        work = asyncio.create_task(
+            outcome(move_at_once(dsn, "/around/origin/f", "/around/goal/f"))
+        )
+        await until_true(lambda: is_waiting(dsn))
+        await db.execute(
+            f"update node set {change}, version = version + 1 where name = $1", changed
+        )
+    await db.close()
+    fault = await work
+
+    (parent,) = (await query(dsn, "select parent_id from node where id = $1", file))[0]
+    stored = await query(dsn, "select phase from job")
+    if change == "name = 'another'":  # what is beside is nobody's concern
+        assert (fault, parent, [tuple(row) for row in stored]) == ("", goal, [("COMPLETED",)])
+    else:
+        assert (parent, stored) == (origin, [])
+        assert fault == ("DuplicateNode" if change == "name = 'f'" else "")
 
 
 async def test_a_job_that_empties_a_container_does_not_meet_a_move_out_of_it(dsn: str) -> None:

@@ -54,7 +54,7 @@ async def insert(
                     now() + make_interval(secs => $12)
                from waits returning {_COLUMNS}
         """,
-        *given(job),
+        *given(job, job.phase, job.results),
         executor,
         lease,
     )
@@ -70,7 +70,7 @@ async def insert_negotiated(db: Connection, job: Job) -> Job:
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, clock_timestamp())
           returning {_COLUMNS}
         """,
-        *given(replace(job, phase=Phase.EXECUTING)),
+        *given(job, Phase.EXECUTING, job.results),
         job.node_id,
         job.deadline,
     )
@@ -80,10 +80,9 @@ async def insert_negotiated(db: Connection, job: Job) -> Job:
 
 async def insert_completed(db: Connection, job: Job, results: Sequence[tuple[str, str]]) -> Job:
     """Store a new job that the caller's transaction has done, with its results."""
-    done = replace(job, phase=Phase.COMPLETED, results=results)
-    row = await db.fetchrow(completed(), *given(done))
+    row = await db.fetchrow(completed(), *given(job, Phase.COMPLETED, results))
     assert row is not None  # noqa: S101 - an insert without a condition returns its row
-    return replace(done, **row)
+    return replace(job, phase=Phase.COMPLETED, results=results, **row)
 
 
 def completed(source: str = "") -> str:
@@ -97,8 +96,8 @@ def completed(source: str = "") -> str:
         """
 
 
-def given(job: Job) -> tuple[object, ...]:
-    """Return the values of the columns `_GIVEN` for a new job."""
+def given(job: Job, phase: Phase, results: Sequence[tuple[str, str]] = ()) -> tuple[object, ...]:
+    """Return the values of the columns `_GIVEN` for a new job that is stored in ``phase``."""
     detail: dict[str, object] = {
         name: field
         for name, field in (("if_match", job.if_match), ("if_none_match", job.if_none_match))
@@ -106,8 +105,8 @@ def given(job: Job) -> tuple[object, ...]:
     }
     if job.scope != WHOLE:
         detail["scope"] = [job.scope.read_only, str(job.scope.path)]
-    if job.results:
-        detail["results"] = [list(result) for result in job.results]
+    if results:
+        detail["results"] = [list(result) for result in results]
     if job.protocols:
         detail["protocols"] = _stored(job.protocols)
     return (
@@ -115,7 +114,7 @@ def given(job: Job) -> tuple[object, ...]:
         job.kind,
         job.owner,
         job.run_id,
-        job.phase,
+        phase,
         job.document,
         job.duration,
         job.destruction,

@@ -20,19 +20,24 @@ with moved as materialized (
 
 
 async def move(
-    db: Connection, job: Job, node: Node, parent: Node, name: str, seen: Sequence[Node]
+    db: Connection,
+    job: Job,
+    results: Sequence[tuple[str, str]],
+    node: Node,
+    parent: Node,
+    name: str,
+    seen: Sequence[Node],
 ) -> Job | None:
-    """Hang ``node`` into ``parent`` under ``name``, and store the ``job`` that is over with that.
+    """Hang ``node`` into ``parent`` under ``name``; return the ``job`` that was stored with that.
 
     ``None``, and nothing is done, when any node of ``seen`` is not what it was: those on the way
     to it and to its new place. Waits for other moves by itself, and so is no part of a
     transaction. Raises `DuplicateNode` when the name is taken.
     """
-    done = replace(job, phase=Phase.COMPLETED)
     try:
         row = await db.fetchrow(
             _MOVE,
-            *jobs.given(done),
+            *jobs.given(job, Phase.COMPLETED, results),
             node.id,
             node.parent_id,
             node.name,
@@ -43,4 +48,6 @@ async def move(
         )
     except asyncpg.UniqueViolationError as error:
         raise DuplicateNode(name) from error
-    return None if row is None else replace(done, **row)
+    if row is None:
+        return None
+    return replace(job, phase=Phase.COMPLETED, results=results, **row)

@@ -52,12 +52,8 @@ def new(
     ``if_match`` and ``if_none_match`` say, as the header fields of these names, what a node has
     to be to be overwritten.
     """
-    return replace(
-        _pending(who, transfers.kind_of(transfer, space), document, run_id),
-        size=transfer.size,
-        if_match=if_match,
-        if_none_match=if_none_match,
-    )
+    kind = transfers.kind_of(transfer, space)
+    return _pending(who, kind, document, run_id, transfer.size, if_match, if_none_match)
 
 
 async def create(db: Connection, job: Job) -> Job:
@@ -72,7 +68,15 @@ async def create_walk(
     return await jobs.insert(db, _pending(who, kind, document, run_id))
 
 
-def _pending(who: Identity, kind: Kind, document: str, run_id: str | None) -> Job:
+def _pending(
+    who: Identity,
+    kind: Kind,
+    document: str,
+    run_id: str | None,
+    size: int | None = None,
+    if_match: str | None = None,
+    if_none_match: str | None = None,
+) -> Job:
     return Job(
         id=uuid.uuid4().hex,
         kind=kind,
@@ -83,6 +87,9 @@ def _pending(who: Identity, kind: Kind, document: str, run_id: str | None) -> Jo
         run_id=run_id,
         destruction=datetime.now(UTC) + KEPT,
         scope=who.scope,
+        size=size,
+        if_match=if_match,
+        if_none_match=if_none_match,
     )
 
 

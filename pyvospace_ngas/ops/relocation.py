@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from pyvospace_ngas.db import branches, moves, nodes, paths
@@ -100,11 +100,9 @@ async def move_at_once(
         return None
     if aim.overwrite is not None:
         aim.overwrite.check(None)
-    job = replace(job, results=results(place.path, space))
+    told, name, seen = results(place.path, space), place.path.name, [*chain, *place.above]
     try:
-        return await moves.move(
-            db, job, chain[-1], place.parent, place.path.name, [*chain, *place.above]
-        )
+        return await moves.move(db, job, told, chain[-1], place.parent, name, seen)
     except DuplicateNode as error:
         raise DuplicateNode(place.path) from error
 
