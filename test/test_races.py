@@ -158,7 +158,7 @@ async def move_at_once(dsn: str, source: str, destination: str) -> bool:
         ("goal", "parent_id = -1, name = id::text"),
         ("goal", "name = 'elsewhere'"),
         ("goal", "owner = 'somebody'"),
-        ("around", 'props = \'{"ivo://ivoa.net/vospace/core#islocked": "true"}\''),
+        ("around", "group_read = 'ivo://example.org/some'"),
         ("f", "name = 'g'"),
         ("beside", "name = 'f'"),
         ("beside", "name = 'another'"),
