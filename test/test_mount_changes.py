@@ -369,3 +369,47 @@ def test_what_others_set_while_a_file_was_written_is_seen(site: Site, tmp_path: 
             assert site.run(site.alice.set(f"{path}/f", public)).status == 200
         assert (m / "f").stat().st_mode & 0o777 == 0o604
         assert (m / "f").stat().st_size == 5
+
+
+@pytest.mark.skipif(mount_support.why_not() is not None, reason=str(mount_support.why_not()))
+@pytest.mark.parametrize("version", mount_support.versions(), ids=lambda v: f"libfuse{v}")
+def test_what_is_set_before_a_file_is_closed_goes_with_its_bytes(
+    site: Site, tmp_path: Path, version: int
+) -> None:
+    path, some = site.container(), [f"d/f{number}" for number in range(10)]
+    with mounted(site, tmp_path / "a", path, f"fuse={version}", "kernel=0.001") as m:
+        wait_until(lambda: m.status()["changes"] == "told")
+        (m / "d").mkdir()  # of which is known what is in it
+        before = m.status()["requests"]
+        for number, name in enumerate(some):
+            with (m / name).open("wb") as file:  # as tar and cp -p do
+                file.write(b"bytes")
+                file.flush()
+                os.fchmod(file.fileno(), 0o640)
+                os.setxattr(file.fileno(), "user.note", b"\xff%d" % number)
+                os.utime(file.fileno(), ns=(10**9, number * 10**9 + 5))
+        assert m.status()["requests"] - before <= 22
+        with (m / some[0]).open("r+b") as file:  # keeps what it does not set
+            file.write(b"others")
+        os.utime(m / some[1], ns=(0, 7))
+        ours = [shown(m / name) for name in some]
+        assert [os.getxattr(m / name, "user.note") for name in some[:2]] == [b"\xff0", b"\xff1"]
+        assert [(m / name).stat().st_mtime_ns for name in some[1:3]] == [7, 2 * 10**9 + 5]
+        assert {(m / name).stat().st_mode & 0o777 for name in some} == {0o640}
+        with mounted(site, tmp_path / "b", path, f"fuse={version}") as other:
+            assert [shown(other / name) for name in some] == ours
+
+
+@pytest.mark.skipif(mount_support.why_not() is not None, reason=str(mount_support.why_not()))
+def test_a_property_that_is_refused_does_not_keep_the_bytes_away(
+    site: Site, tmp_path: Path
+) -> None:
+    path = site.container()
+    with mounted(site, tmp_path, path) as m:
+        with (m / "f").open("wb") as file:
+            file.write(b"bytes")
+            file.flush()
+            os.setxattr(file.fileno(), "user.ivo.no%20uri", b"refused")
+            with pytest.raises(OSError, match="nvalid"):
+                os.fsync(file.fileno())
+        assert site.run(site.alice.pull(f"{path}/f")).body == b"bytes"

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import re
 import time
 from base64 import b64encode
@@ -195,6 +196,45 @@ async def test_a_synchronous_move_is_done_when_it_is_answered(alice: Caller) -> 
     await alice.push("/home/alice/f", DATA)
     answer = await alice.sync(relocation("/home/alice/f", "/home/alice/g", keep=False))
     assert (answer.status, (await alice.get("/nodes/home/alice/g")).status) == (303, 200)
+
+
+async def test_properties_come_with_bytes(alice: Caller) -> None:
+    await alice.push("/home/alice/f", DATA)
+    await alice.set("/home/alice/f", properties(title="of the old bytes", publicread="true"))
+    before = (await alice.get("/nodes/home/alice/f")).headers["ETag"]
+    given = json.dumps({f"{CORE}description": "naïve"})
+    answer = await alice.push("/home/alice/f", b"new", **{"X-VO-Properties": given})
+    node = await alice.get("/nodes/home/alice/f")
+    told = [answer.headers[f"X-VO-Node-{name}"] for name in ("Before", "After", "Changed")]
+    assert told[:2] == [before, node.headers["ETag"]]
+    shown = re.sub(' readOnly="[a-z]+"', "", node.text)
+    assert f'{CORE}description">naïve<' in shown
+    assert f'{CORE}mtime">{told[2]}<' in shown
+    assert f'{CORE}publicread">true<' in shown  # sharing stays
+    assert f"{CORE}title" not in shown
+    assert (await alice.pull("/home/alice/f")).body == b"new"
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        ("title", 400),
+        ("[]", 400),
+        ('{"ivo://example.org#a": 1}', 400),
+        ('{"no uri": "a"}', 400),
+        ('{"ivo://example.org#a": "\\u0000"}', 400),
+        (f'{{"{CORE}length": "5"}}', 403),
+        (f'{{"{CORE}publicread": "true"}}', 403),
+        ('{"ivo://cadc.nrc.ca/vospace/core#islocked": "true"}', 403),
+    ],
+)
+async def test_bytes_are_refused_with_properties_that_cannot_come_with_them(
+    alice: Caller, given: str, status: int
+) -> None:
+    endpoint = await alice.endpoint("/home/alice/f", "pushToVoSpace", "httpput")
+    refused = await alice.request("PUT", endpoint, DATA, {"X-VO-Properties": given})
+    assert refused.status == status
+    assert (await alice.request("PUT", endpoint, DATA)).status == 201  # it was not spent
 
 
 async def test_two_moves_into_each_other_never_make_a_cycle(alice: Caller) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import os
 from collections.abc import (
     AsyncIterable,
@@ -24,7 +25,7 @@ from pyvospace_ngas.client import digests
 from pyvospace_ngas.client.connection import ATTEMPTS, BROKEN, UNSENT, Connection
 from pyvospace_ngas.client.faults import fault
 from pyvospace_ngas.errors import VOSpaceError
-from pyvospace_ngas.model.content import NODE_AFTER, NODE_BEFORE, NODE_CHANGED, Step
+from pyvospace_ngas.model.content import NODE_AFTER, NODE_BEFORE, NODE_CHANGED, PROPERTIES, Step
 
 Offer = Callable[[], Awaitable[Sequence[str]]]
 
@@ -104,19 +105,25 @@ async def push(
     source: Source,
     match: str | None = None,
     report: Callable[[int], None] | None = None,
+    properties: Mapping[str, str] | None = None,
 ) -> Stored:
     """Send ``source`` to the first endpoint that takes it, out of those that ``offer`` names.
 
     A failure that may pass leads to the next endpoint, and after the last one to a new offer.
     ``match`` is the entity tag of the bytes that may be replaced: `PreconditionFailed` for others.
     ``report`` is told how many bytes went, and took back when they are sent again.
+    ``properties`` are to be the node's together with the bytes. They are if the service tells the
+    step (see `Stored`); else it may not know how to.
     """
     failure: VOSpaceError = errors.TransferFailed("the service offered no endpoint")
+    fields = {} if match is None else {"If-Match": match}
+    if properties:
+        fields[PROPERTIES] = json.dumps(properties)
     for attempt in range(1, ATTEMPTS + 1):
         for endpoint in await offer():
             meter = digests.Meter(report)
             try:
-                return await _put(connection, endpoint, source, match, meter)
+                return await _put(connection, endpoint, source, fields, meter)
             except _RETRIED as error:
                 meter.take_back()
                 failure = error
@@ -131,16 +138,16 @@ async def _put(
     connection: Connection,
     endpoint: str,
     source: Source,
-    match: str | None,
+    fields: Mapping[str, str],
     meter: digests.Meter,
 ) -> Stored:
     if source.held is not None:
         meter.count(len(source.held))
-        return await _put_held(connection, endpoint, source, source.held, match)
+        return await _put_held(connection, endpoint, source, source.held, fields)
     sending = _Sending(source, meter, connection.timeout)
     try:
         async with asyncio.timeout(None) as sending.limit:
-            status, fields, body = await _send(connection, endpoint, source, sending, match)
+            status, told, body = await _send(connection, endpoint, source, sending, fields)
     except BROKEN as error:
         if sending.failure is not None:
             raise sending.failure from None
@@ -149,11 +156,15 @@ async def _put(
         raise connection.unreachable(endpoint, error) from error
     if status not in (200, 201):
         raise fault(status, body)
-    return _checked(Stored(meter.length, meter.md5.hex()), fields)
+    return _checked(Stored(meter.length, meter.md5.hex()), told)
 
 
 async def _put_held(
-    connection: Connection, endpoint: str, source: Source, data: bytes, match: str | None
+    connection: Connection,
+    endpoint: str,
+    source: Source,
+    data: bytes,
+    fields: Mapping[str, str],
 ) -> Stored:
     """Send a few bytes, which need no order in which to wait for what."""
     md5 = source.md5 or _md5(data)
@@ -161,7 +172,7 @@ async def _put_held(
     patience = connection.timeout + len(data) / _SLOWEST_ARCHIVING
     try:
         answer = await connection.send(
-            "PUT", url, _headers(source, match), data, patience=patience
+            "PUT", url, _headers(source, fields), data, patience=patience
         )
     except BROKEN as error:
         if not isinstance(error, UNSENT) and await _has(connection, endpoint, md5):
@@ -183,14 +194,12 @@ def _checked(sent: Stored, fields: Mapping[str, str]) -> Stored:
     return replace(sent, step=Step(before, after, changed))
 
 
-def _headers(source: Source, match: str | None) -> dict[str, str]:
-    headers = {"Content-Type": "application/octet-stream"}
+def _headers(source: Source, fields: Mapping[str, str]) -> dict[str, str]:
+    headers = {"Content-Type": "application/octet-stream", **fields}
     if source.length is not None:
         headers["Content-Length"] = str(source.length)
     if source.md5 is not None:
         headers["Digest"] = digests.header(source.md5)
-    if match is not None:
-        headers["If-Match"] = match
     return headers
 
 
@@ -199,9 +208,9 @@ async def _send(
     endpoint: str,
     source: Source,
     sending: "_Sending",
-    match: str | None,
+    fields: Mapping[str, str],
 ) -> tuple[int, Mapping[str, str], bytes]:
-    headers = _headers(source, match)
+    headers = _headers(source, fields)
     large = source.length is None or source.length > _WORTH_ASKING
     body = sending.chunks() if source.length != 0 else b""
     sending.finished = source.length == 0

@@ -1,5 +1,6 @@
 """The end of an upload: all that it holds, and all that it writes, in one statement each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,7 +34,7 @@ _PLACE: Final = f"""
 with {blobs.STORE}, finished as (
     update job set phase = 'COMPLETED', ended = clock_timestamp() where id = $11
 ), placed as (
-    update node set blob_id = (select id from whole), length = $1, md5 = $2, props = '{{}}',
+    update node set blob_id = (select id from whole), length = $1, md5 = $2, props = $14,
            provisional = false, mtime = now(), ctime = now(), version = version + 1
      where id = $12 returning parent_id, name, version, mtime
 ), noted as ({NOTE} placed)
@@ -67,20 +68,26 @@ async def hold(db: Connection, attempt: Attempt) -> Held:
 
 
 async def place(
-    db: Connection, attempt: Attempt, node: Node, content: Content, archived: Archived | None
+    db: Connection,
+    attempt: Attempt,
+    node: Node,
+    content: Content,
+    archived: Archived | None,
+    props: Mapping[str, str],
 ) -> Node:
     """Point the node at its new bytes, complete the job and end the attempt; return the node.
 
-    The client's properties go, sharing stays (PSH-08). All rows are held.
+    The client's properties go, but for ``props`` that came with the bytes, and sharing stays
+    (PSH-08). All rows are held.
     """
-    values = blobs.stored(content, archived)
-    row = await db.fetchrow(_PLACE, *values, attempt.job_id, node.id, attempt.id)
+    values, props = blobs.stored(content, archived), dict(props)
+    row = await db.fetchrow(_PLACE, *values, attempt.job_id, node.id, attempt.id, props)
     assert row is not None  # noqa: S101 - the attempt is held
     return node._replace(
         blob_id=row["blob_id"],
         length=content.length,
         md5=content.md5,
-        props={},
+        props=props,
         mtime=row["mtime"],
         ctime=row["mtime"],
         version=row["version"],

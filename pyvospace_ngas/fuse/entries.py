@@ -46,6 +46,10 @@ class Words:
         """Return those that are no extended attributes."""
         return frozenset({self.mtime, self.atime, self.mode, self.link})
 
+    def has(self, uri: str) -> bool:
+        """Tell whether a property is one of these, or an extended attribute."""
+        return uri in self.all or uri.startswith(self.xattr)
+
 
 def words(space: Space) -> Words:
     """Return the URIs of a mount's own properties in ``space``."""
@@ -264,15 +268,25 @@ def link_text(found: Entry, link: NodePath, root: NodePath, space: Space, own: W
     return "/".join(steps) or "."
 
 
-def written(found: Entry, stored: Stored, mtime: int, asked: float) -> Entry:
+def written(
+    found: Entry,
+    stored: Stored,
+    properties: Mapping[str, str],
+    own: Words,
+    mtime: int,
+    asked: float,
+) -> Entry:
     """Return ``found`` as it is after bytes were stored; with a tag where nothing is guessed.
 
     That is where the server tells what became of the very node that ``found`` is, as it was
-    ``asked`` to store them. What it does not tell is put in with the time ``mtime`` of ours.
+    ``asked`` to store them with these ``properties``. What it does not tell is put in with the
+    time ``mtime`` of ours.
     """
-    own = found.own
-    props = {uri: value for uri, value in found.properties.items() if uri not in own}
+    gone = found.own
+    props = {uri: value for uri, value in found.properties.items() if uri not in gone}
     read_only, step = found.read_only, stored.step
+    if step is not None:
+        props |= properties
     if step is not None and step.before != found.etag:
         step = None
     if step is not None:
@@ -283,9 +297,10 @@ def written(found: Entry, stored: Stored, mtime: int, asked: float) -> Entry:
     return found._replace(
         size=stored.length,
         md5=stored.md5,
-        mtime=mtime,
-        atime=None,
+        mtime=read_time(props.get(own.mtime), mtime),
+        atime=read_time(props[own.atime], mtime) if own.atime in props else None,
         ctime=mtime,
+        mode=mode(found.kind, props, own),
         properties=props,
         read_only=read_only,
         etag=None if step is None else step.after,

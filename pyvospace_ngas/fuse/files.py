@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import json
 import logging
 import threading
 import time
@@ -23,6 +24,7 @@ from pyvospace_ngas.model.uri import NodePath
 log = logging.getLogger(__name__)
 
 _PIECE: Final = 4 << 20
+_LONGEST_FIELD: Final = 4096  # characters of a header field, of 8190 that servers take
 _OVER: Final = "the mount ended before it was sent"
 _UNKNOWN: Final = ""  # the version of a file whose own changes were given up
 
@@ -238,18 +240,20 @@ class File:
         means, size, mtime = self._means, staged.size, self._mtime
         endpoint, self.endpoint = self.endpoint, None  # it is good for one upload
         self._write_down(closed=True)  # who dies in between has bytes and properties sent again
+        with self._brief:
+            changes, given = self._changes(), self._with_bytes()
         asked = time.monotonic()
         try:
-            stored = means.remote.push(path, staged.file, size, self.version, endpoint)
+            stored = means.remote.push(path, staged.file, size, self.version, endpoint, given)
         except PreconditionFailed:
             means.tree.forget(path)
             raise
         self.version, self._sent = stored.md5, time.monotonic()
-        entry = entries.written(self.entry, stored, mtime, asked)
-        done: dict[str, str | None] = {}
-        while (changes := self._left_after(done, path, staged, entry)) is not None:
-            entry = means.remote.change(path, changes)
-            done = changes
+        entry = entries.written(self.entry, stored, given, means.remote.words, mtime, asked)
+        done = changes if given and stored.step is not None else {}
+        while (left := self._left_after(done, path, staged, entry)) is not None:
+            entry = means.remote.change(path, left)
+            done = left
 
     def _left_after(
         self, done: Mapping[str, str | None], path: NodePath, staged: Staged, entry: Entry
@@ -276,6 +280,19 @@ class File:
         if (self._mtime_shown or self.is_promised) and own.mtime not in changes:
             changes[own.mtime] = entries.write_time(self._mtime)
         return changes
+
+    def _with_bytes(self) -> dict[str, str]:
+        """Return the properties that go with the bytes: all that are to be set, or none.
+
+        None where some could be refused, as then the bytes would be: what others than the mount
+        have a word for is set when the bytes are stored. The rest an upload takes away by itself.
+        """
+        own, kept, changes = self._means.remote.words, self.entry.own, self._changes()
+        given = {uri: value for uri, value in changes.items() if value is not None}
+        is_sure = entries.SHARING.isdisjoint(changes) and all(
+            own.has(uri) or kept.get(uri) == value for uri, value in given.items()
+        )
+        return given if is_sure and len(json.dumps(given)) <= _LONGEST_FIELD else {}
 
     def _note(self, path: NodePath, *, closed: bool) -> Note:
         return Note(

@@ -303,8 +303,9 @@ class Remote:
         size: int,
         replaced: str | None,
         endpoint: str | None = None,
+        properties: Mapping[str, str] | None = None,
     ) -> Stored:
-        """Store a file's bytes; return what the service has taken.
+        """Store a file's bytes, with ``properties`` (see `uploads.push`); return what was taken.
 
         ``replaced`` is the MD5 of the bytes that may be replaced: `PreconditionFailed` for others.
         An ``endpoint`` that is known saves asking for one, while it is good.
@@ -321,12 +322,12 @@ class Remote:
 
             was_known = bool(known)
             try:
-                return await uploads.push(line, offer, source, match)
+                return await uploads.push(line, offer, source, match, None, properties)
             except NodeNotFound:
                 if not was_known:
                     raise
             # The node of the endpoint is gone; what has its name now is another one, or is made.
-            return await uploads.push(line, offer, source, match)
+            return await uploads.push(line, offer, source, match, None, properties)
 
         async def send_large() -> Stored:
             async with uploads.opened(file, None) as source:

@@ -11,6 +11,8 @@ from pyvospace_ngas.errors import PreconditionFailed
 NODE_BEFORE: Final = "X-VO-Node-Before"  # the node's entity tag until then,
 NODE_AFTER: Final = "X-VO-Node-After"  # the one that it has now,
 NODE_CHANGED: Final = "X-VO-Node-Changed"  # and when that was, as the node says it
+# One with which bytes come: properties for their node, as a JSON object in ASCII.
+PROPERTIES: Final = "X-VO-Properties"
 EMPTY_MD5: Final = "d41d8cd98f00b204e9800998ecf8427e"
 
 

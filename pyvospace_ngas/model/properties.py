@@ -112,6 +112,19 @@ def merged(before: Node | None, changes: Mapping[str, str | None]) -> Settings:
     )
 
 
+def with_bytes(given: Mapping[str, str]) -> Mapping[str, str]:
+    """Return what a client says of a node by properties that come together with its bytes.
+
+    All or nothing: raises `PermissionDenied` for what only the service sets, and for what says
+    who may do what, as whoever has an endpoint may send bytes; `InvalidArgument` for what cannot
+    be stored.
+    """
+    for uri in given:
+        if uri in SHARING or uri in (IS_PUBLIC, IS_LOCKED):
+            raise PermissionDenied(f"{uri} does not come with bytes: set it at /nodes")
+    return merged(None, given).props
+
+
 def inherited(parent: Node, own: Settings) -> Settings:
     """Return ``own`` with the parent's sharing where it says nothing itself (decision 8)."""
     return Settings(

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from pyvospace_ngas.db import attempts, blobs, jobs, nodes
@@ -100,17 +101,20 @@ async def commit(
     authorities: Sequence[str],
     discard_delay: int,
     match: str | None = None,
+    props: Mapping[str, str] = MappingProxyType({}),
 ) -> Committed:
     """Put the bytes in place, if the attempt, the job, the node and the permission still stand.
 
     ``stored`` is ``None`` for an empty file, which has no blob. ``match`` are the entity tags of
-    bytes that may be replaced. When the database goes away at the commit, the outcome is asked
-    for.
+    bytes that may be replaced, ``props`` the properties that came with the new ones. When the
+    database goes away at the commit, the outcome is asked for.
     """
     step = None
     try:
         async with database.transaction() as db:
-            step = await _commit(db, attempt, content, stored, authorities, discard_delay, match)
+            step = await _commit(
+                db, attempt, content, stored, authorities, discard_delay, match, props
+            )
     except ServiceUnavailable as error:
         if not await was_committed(database, attempt, error):
             raise
@@ -125,6 +129,7 @@ async def _commit(
     authorities: Sequence[str],
     discard_delay: int,
     match: str | None,
+    props: Mapping[str, str],
 ) -> Step:
     if attempt.replaces is not None:
         # Bytes before structure, as in a copy, which holds the bytes of the tree that it has read.
@@ -139,7 +144,7 @@ async def _commit(
     check_replaced(match, node.md5)
     condition(job.if_match, job.if_none_match).check(node)
     archived = None if stored is None else _archived(stored)
-    placed = await rows.place(db, attempt, node, content, archived)
+    placed = await rows.place(db, attempt, node, content, archived, props)
     await quotas.charge(db, line, content.length - node.length, job.id)
     if node.blob_id is not None:
         await blobs.release(db, [node.blob_id], "replaced", discard_delay, placed.blob_id)

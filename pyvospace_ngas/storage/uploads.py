@@ -1,10 +1,12 @@
 """PUT at a signed endpoint: checks, then bytes to NGAS, then one commit."""
 
 import asyncio
+import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from aiohttp import web
@@ -22,10 +24,12 @@ from pyvospace_ngas.model.content import (
     NODE_AFTER,
     NODE_BEFORE,
     NODE_CHANGED,
+    PROPERTIES,
     Attempt,
     Committed,
 )
 from pyvospace_ngas.model.endpoint import Endpoint
+from pyvospace_ngas.model.properties import with_bytes
 from pyvospace_ngas.model.quota import Room
 from pyvospace_ngas.ngas.errors import NgasError, WrongLength
 from pyvospace_ngas.ngas.federation import Stored
@@ -45,7 +49,7 @@ async def receive(request: web.Request, service: Service, endpoint: Endpoint) ->
     """Take the body of ``request`` in, and answer once it is in place."""
     if "Content-Range" in request.headers:
         raise InvalidArgument("a part of a file cannot be put")
-    wanted = expected(request.headers)
+    wanted, props = expected(request.headers), _properties(request.headers, endpoint)
     if _opens_transaction(request):
         return web.Response(status=200)
     async with service.database.acquire() as db:
@@ -59,7 +63,7 @@ async def receive(request: web.Request, service: Service, endpoint: Endpoint) ->
         return _created(await _drop(request, service, endpoint, wanted))
     if endpoint.view is not None:
         return _created(await unpack(request, service, endpoint, wanted))
-    return _created(await _attempt(request, service, endpoint, wanted))
+    return _created(await _attempt(request, service, endpoint, wanted, props))
 
 
 def created_headers(committed: Committed) -> dict[str, str]:
@@ -76,6 +80,22 @@ def created_headers(committed: Committed) -> dict[str, str]:
 
 def _created(committed: Committed) -> web.Response:
     return web.Response(status=201, headers=created_headers(committed))
+
+
+def _properties(headers: Mapping[str, str], endpoint: Endpoint) -> Mapping[str, str]:
+    """Return the properties that come with the bytes of a file."""
+    said = headers.get(PROPERTIES)
+    if said is None:
+        return {}
+    try:
+        given = json.loads(said)
+    except ValueError:
+        given = None
+    if not isinstance(given, dict) or not all(isinstance(text, str) for text in given.values()):
+        raise InvalidArgument(f"{PROPERTIES} is no JSON object of texts")
+    if uploads.is_null(endpoint) or endpoint.view is not None:
+        raise InvalidArgument(f"{PROPERTIES} is for the bytes of one file")
+    return with_bytes(given)
 
 
 def _opens_transaction(request: web.Request) -> bool:
@@ -137,12 +157,16 @@ async def _drop(
 
 
 async def _attempt(
-    request: web.Request, service: Service, endpoint: Endpoint, wanted: Expected
+    request: web.Request,
+    service: Service,
+    endpoint: Endpoint,
+    wanted: Expected,
+    props: Mapping[str, str],
 ) -> Committed:
     async with claimed(service, endpoint, request.headers.get("If-Match")) as claim:
         claim.check_room(request.content_length)
         await answer_continue(request)
-        return await keep(service, claim, body(request), request.content_length, wanted)
+        return await keep(service, claim, body(request), request.content_length, wanted, props)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +212,12 @@ async def keep(
     pieces: AsyncIterator[bytes],
     length: int | None,
     wanted: Expected,
+    props: Mapping[str, str] = MappingProxyType({}),
 ) -> Committed:
-    """Send ``pieces``, of known length or not, to an archive node and put them in place."""
+    """Send ``pieces``, of known length or not, to an archive node and put them in place.
+
+    ``props`` are the properties that come with them.
+    """
     claim.check_room(length)
     sums = Sums(service.hashers, wanted)
     current = _while_current(_while_room(pieces, claim.room), claim.superseded)
@@ -205,6 +233,7 @@ async def keep(
         service.authorities,
         service.discard_delay,
         claim.match,
+        props,
     )
 
 
