@@ -213,6 +213,12 @@ async def test_properties_come_with_bytes(alice: Caller) -> None:
     assert f'{CORE}publicread">true<' in shown  # sharing stays
     assert f"{CORE}title" not in shown
     assert (await alice.pull("/home/alice/f")).body == b"new"
+    await alice.push(
+        "/home/alice/f", b"3", **{"X-VO-Properties": f'{{"{CORE}publicread":"false"}}'}
+    )
+    assert f'{CORE}publicread">false<' in (await alice.get("/nodes/home/alice/f")).text.replace(
+        ' readOnly="false"', ""
+    )
 
 
 @pytest.mark.parametrize(
@@ -220,11 +226,12 @@ async def test_properties_come_with_bytes(alice: Caller) -> None:
     [
         ("title", 400),
         ("[]", 400),
+        ("[" * 8000, 400),
         ('{"ivo://example.org#a": 1}', 400),
         ('{"no uri": "a"}', 400),
         ('{"ivo://example.org#a": "\\u0000"}', 400),
         (f'{{"{CORE}length": "5"}}', 403),
-        (f'{{"{CORE}publicread": "true"}}', 403),
+        (f'{{"{CORE}groupread": "ivo://example.org/g"}}', 403),
         ('{"ivo://cadc.nrc.ca/vospace/core#islocked": "true"}', 403),
     ],
 )
@@ -235,6 +242,19 @@ async def test_bytes_are_refused_with_properties_that_cannot_come_with_them(
     refused = await alice.request("PUT", endpoint, DATA, {"X-VO-Properties": given})
     assert refused.status == status
     assert (await alice.request("PUT", endpoint, DATA)).status == 201  # it was not spent
+
+
+async def test_only_the_owner_says_with_bytes_who_may_read_them(alice: Caller, dsn: str) -> None:
+    await stack.add_user(dsn, "carol", "team")
+    await alice.set("/home/alice", properties(groupread="team"))
+    await alice.push("/home/alice/f", DATA)
+    await alice.set("/home/alice/f", properties(groupwrite="team"))
+    public = {"X-VO-Properties": f'{{"{CORE}publicread": "true"}}'}
+    refused = await alice("carol").push("/home/alice/f", b"of carol", **public)
+    assert (refused.status, "only the owner" in refused.text) == (403, True)
+    assert (await alice.pull("/home/alice/f")).body == DATA
+    assert (await alice("carol").push("/home/alice/f", b"of carol")).status == 201
+    assert (await alice.push("/home/alice/f", DATA, **public)).status == 201
 
 
 async def test_two_moves_into_each_other_never_make_a_cycle(alice: Caller) -> None:

@@ -8,9 +8,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any, Final, TypeVar
@@ -23,7 +23,7 @@ from pyvospace_ngas.client.wire import CONNECT, Span, cut, is_silent, receive
 
 T = TypeVar("T")
 _KEPT: Final = 16  # idle connections to one server
-_CORK: Final = getattr(socket, "TCP_CORK", None)  # Linux only
+_CORK: Final[int] = getattr(socket, "TCP_CORK", 0)  # Linux only
 
 
 def done(work: Coroutine[Any, Any, T]) -> T:
@@ -202,23 +202,18 @@ class BlockingConnection(Connection):
         line.close()
 
 
-@contextmanager
-def _together(sock: socket.socket) -> Iterator[None]:
-    """Send a header with the body that follows: a server that gets both at once wakes once."""
-    if _CORK is None:
-        yield
-        return
-    sock.setsockopt(socket.IPPROTO_TCP, _CORK, 1)
-    yield
-    sock.setsockopt(socket.IPPROTO_TCP, _CORK, 0)
-
-
 def _asked(
     line: HTTPConnection, method: str, url: URL, headers: Mapping[str, str], body: bytes | None
 ) -> HTTPResponse:
+    # A header goes with the body that follows: a server that gets both at once wakes once.
+    is_corked = body is not None and _CORK
+    if is_corked:
+        line.sock.setsockopt(socket.IPPROTO_TCP, _CORK, 1)
     # A server may refuse what is still being sent, and read no more of it.
-    with suppress(BrokenPipeError, ConnectionResetError), _together(line.sock):
+    with suppress(BrokenPipeError, ConnectionResetError):
         line.request(method, url.raw_path_qs, body, dict(headers))
+        if is_corked:
+            line.sock.setsockopt(socket.IPPROTO_TCP, _CORK, 0)
     response = line.getresponse()
     ends = response.chunked or response.length is not None or response.version < 11
     if not ends and (response.getheader("Connection") or "").lower() != "close":

@@ -54,7 +54,7 @@ _DECODER: Final = json.JSONDecoder()
 # for what may be lost when PostgreSQL crashes.
 HASTY: Final = "select set_config('synchronous_commit', 'off', true)"
 
-# How it is begun, undone and ended.
+# How a transaction is begun, undone and ended, and a part of one.
 _WHOLE: Final = "begin", "rollback", "commit"
 _SAVEPOINT: Final = "savepoint nested", "rollback to nested; release nested", "release nested"
 

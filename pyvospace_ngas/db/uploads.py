@@ -1,6 +1,5 @@
 """The end of an upload: all that it holds, and all that it writes, in one statement each."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +12,7 @@ from pyvospace_ngas.db.rows import node as node_of
 from pyvospace_ngas.model.content import Archived, Attempt, Content
 from pyvospace_ngas.model.job import Job
 from pyvospace_ngas.model.node import Node
+from pyvospace_ngas.model.properties import Settings
 
 # One after the other, as each refers to the one before: the structure, as with `SHARED`,
 # the job, before its node as where that is aborted and a new node goes with it, and the attempt.
@@ -35,7 +35,8 @@ with {blobs.STORE}, finished as (
     update job set phase = 'COMPLETED', ended = clock_timestamp() where id = $11
 ), placed as (
     update node set blob_id = (select id from whole), length = $1, md5 = $2, props = $14,
-           provisional = false, mtime = now(), ctime = now(), version = version + 1
+           public_read = coalesce($15, public_read), provisional = false,
+           mtime = now(), ctime = now(), version = version + 1
      where id = $12 returning parent_id, name, version, mtime
 ), noted as ({NOTE} placed)
 update attempt set ended = now(), outcome = 'committed', blob_id = (select id from whole),
@@ -73,21 +74,22 @@ async def place(
     node: Node,
     content: Content,
     archived: Archived | None,
-    props: Mapping[str, str],
+    given: Settings,
 ) -> Node:
     """Point the node at its new bytes, complete the job and end the attempt; return the node.
 
-    The client's properties go, but for ``props`` that came with the bytes, and sharing stays
+    The client's properties go, but for those ``given`` with the bytes, and sharing stays
     (PSH-08). All rows are held.
     """
-    values, props = blobs.stored(content, archived), dict(props)
-    row = await db.fetchrow(_PLACE, *values, attempt.job_id, node.id, attempt.id, props)
+    values, props, public = blobs.stored(content, archived), dict(given.props), given.public_read
+    row = await db.fetchrow(_PLACE, *values, attempt.job_id, node.id, attempt.id, props, public)
     assert row is not None  # noqa: S101 - the attempt is held
     return node._replace(
         blob_id=row["blob_id"],
         length=content.length,
         md5=content.md5,
         props=props,
+        public_read=node.public_read if public is None else public,
         mtime=row["mtime"],
         ctime=row["mtime"],
         version=row["version"],

@@ -287,6 +287,8 @@ def written(
     read_only, step = found.read_only, stored.step
     if step is not None:
         props |= properties
+        if standard.PUBLIC_READ in properties:
+            props[standard.IS_PUBLIC] = properties[standard.PUBLIC_READ]
     if step is not None and step.before != found.etag:
         step = None
     if step is not None:

@@ -19,6 +19,7 @@ from pyvospace_ngas.fuse.remote import Remote, away
 from pyvospace_ngas.fuse.staging import Note, Staged, Staging
 from pyvospace_ngas.fuse.tree import Tree
 from pyvospace_ngas.model.content import EMPTY_MD5
+from pyvospace_ngas.model.standard import PUBLIC_READ
 from pyvospace_ngas.model.uri import NodePath
 
 log = logging.getLogger(__name__)
@@ -241,7 +242,7 @@ class File:
         endpoint, self.endpoint = self.endpoint, None  # it is good for one upload
         self._write_down(closed=True)  # who dies in between has bytes and properties sent again
         with self._brief:
-            changes, given = self._changes(), self._with_bytes()
+            changes, given = self._changes(), self._with_bytes(is_ours=endpoint is not None)
         asked = time.monotonic()
         try:
             stored = means.remote.push(path, staged.file, size, self.version, endpoint, given)
@@ -264,7 +265,7 @@ class File:
             if changes != done:
                 return changes
             # Before the file is clean: then nobody asks it any more what it is.
-            self._means.tree.put(path, entry, fresh=bool(done or entry.etag))
+            self._means.tree.put(path, entry, fresh=entry.etag is not None)
             self.entry, self._pending = entry, {}
             self.is_dirty = self.is_promised = self._is_noted = False
             self._means.staging.disown(staged)
@@ -281,16 +282,18 @@ class File:
             changes[own.mtime] = entries.write_time(self._mtime)
         return changes
 
-    def _with_bytes(self) -> dict[str, str]:
+    def _with_bytes(self, *, is_ours: bool) -> dict[str, str]:
         """Return the properties that go with the bytes: all that are to be set, or none.
 
         None where some could be refused, as then the bytes would be: what others than the mount
         have a word for is set when the bytes are stored. The rest an upload takes away by itself.
+        Whether all may read it is said with the bytes of a file that we have just made.
         """
         own, kept, changes = self._means.remote.words, self.entry.own, self._changes()
         given = {uri: value for uri, value in changes.items() if value is not None}
-        is_sure = entries.SHARING.isdisjoint(changes) and all(
-            own.has(uri) or kept.get(uri) == value for uri, value in given.items()
+        sure = {PUBLIC_READ} if is_ours else set()
+        is_sure = entries.SHARING.isdisjoint(changes.keys() - (given.keys() & sure)) and all(
+            own.has(uri) or uri in sure or kept.get(uri) == value for uri, value in given.items()
         )
         return given if is_sure and len(json.dumps(given)) <= _LONGEST_FIELD else {}
 

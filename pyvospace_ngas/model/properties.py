@@ -44,6 +44,9 @@ class Settings:
     public_read: bool | None = None
 
 
+NOTHING: Final = Settings({})
+
+
 def timestamp(moment: datetime, precision: str = "milliseconds") -> str:
     """Return ``moment`` as UTC in the form of the standard, to the ``precision``."""
     if moment.tzinfo is not UTC:
@@ -112,17 +115,16 @@ def merged(before: Node | None, changes: Mapping[str, str | None]) -> Settings:
     )
 
 
-def with_bytes(given: Mapping[str, str]) -> Mapping[str, str]:
+def with_bytes(given: Mapping[str, str]) -> Settings:
     """Return what a client says of a node by properties that come together with its bytes.
 
     All or nothing: raises `PermissionDenied` for what only the service sets, and for what says
-    who may do what, as whoever has an endpoint may send bytes; `InvalidArgument` for what cannot
-    be stored.
+    who may do what, but that all may read them; `InvalidArgument` for what cannot be stored.
     """
     for uri in given:
-        if uri in SHARING or uri in (IS_PUBLIC, IS_LOCKED):
+        if uri in (GROUP_READ, GROUP_WRITE, IS_PUBLIC, IS_LOCKED):
             raise PermissionDenied(f"{uri} does not come with bytes: set it at /nodes")
-    return merged(None, given).props
+    return merged(None, given)
 
 
 def inherited(parent: Node, own: Settings) -> Settings:

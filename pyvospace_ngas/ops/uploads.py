@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Final
 
 from pyvospace_ngas.db import attempts, blobs, jobs, nodes
@@ -20,7 +19,7 @@ from pyvospace_ngas.errors import (
     PermissionDenied,
     ServiceUnavailable,
 )
-from pyvospace_ngas.model.access import check_scope_of_line, is_locked, may_write
+from pyvospace_ngas.model.access import check_scope_of_line, is_locked, may_share, may_write
 from pyvospace_ngas.model.condition import condition, etag
 from pyvospace_ngas.model.content import (
     Archived,
@@ -34,7 +33,7 @@ from pyvospace_ngas.model.content import (
 from pyvospace_ngas.model.endpoint import Endpoint
 from pyvospace_ngas.model.job import Job, Kind, Phase
 from pyvospace_ngas.model.node import NULL_ID, ROOT_ID, Node
-from pyvospace_ngas.model.properties import timestamp
+from pyvospace_ngas.model.properties import NOTHING, Settings, timestamp
 from pyvospace_ngas.model.quota import Room
 from pyvospace_ngas.ngas.federation import Stored
 from pyvospace_ngas.ops import quotas
@@ -101,19 +100,19 @@ async def commit(
     authorities: Sequence[str],
     discard_delay: int,
     match: str | None = None,
-    props: Mapping[str, str] = MappingProxyType({}),
+    given: Settings = NOTHING,
 ) -> Committed:
     """Put the bytes in place, if the attempt, the job, the node and the permission still stand.
 
     ``stored`` is ``None`` for an empty file, which has no blob. ``match`` are the entity tags of
-    bytes that may be replaced, ``props`` the properties that came with the new ones. When the
+    bytes that may be replaced, ``given`` the properties that came with the new ones. When the
     database goes away at the commit, the outcome is asked for.
     """
     step = None
     try:
         async with database.transaction() as db:
             step = await _commit(
-                db, attempt, content, stored, authorities, discard_delay, match, props
+                db, attempt, content, stored, authorities, discard_delay, match, given
             )
     except ServiceUnavailable as error:
         if not await was_committed(database, attempt, error):
@@ -129,7 +128,7 @@ async def _commit(
     authorities: Sequence[str],
     discard_delay: int,
     match: str | None,
-    props: Mapping[str, str],
+    given: Settings,
 ) -> Step:
     if attempt.replaces is not None:
         # Bytes before structure, as in a copy, which holds the bytes of the tree that it has read.
@@ -140,11 +139,11 @@ async def _commit(
         raise NodeNotFound("the node was deleted during the upload")
     if not node.type.holds_data:
         raise InternalFault("the node holds no bytes")
-    await _check_allowed(db, job, node, line, authorities)
+    await _check_allowed(db, job, node, line, authorities, given)
     check_replaced(match, node.md5)
     condition(job.if_match, job.if_none_match).check(node)
     archived = None if stored is None else _archived(stored)
-    placed = await rows.place(db, attempt, node, content, archived, props)
+    placed = await rows.place(db, attempt, node, content, archived, given)
     await quotas.charge(db, line, content.length - node.length, job.id)
     if node.blob_id is not None:
         await blobs.release(db, [node.blob_id], "replaced", discard_delay, placed.blob_id)
@@ -166,7 +165,12 @@ async def _hold(db: Connection, attempt: Attempt) -> tuple[Job, Node]:
 
 
 async def _check_allowed(
-    db: Connection, job: Job, node: Node, line: Sequence[Node], authorities: Sequence[str]
+    db: Connection,
+    job: Job,
+    node: Node,
+    line: Sequence[Node],
+    authorities: Sequence[str],
+    given: Settings,
 ) -> None:
     who = await identity_of(db, job.owner, authorities, job.scope)
     check_scope_of_line(who, line)
@@ -174,6 +178,8 @@ async def _check_allowed(
         raise PermissionDenied(f"{who} may not write this node any more")
     if is_locked(node):
         raise NodeLocked("the node was locked during the upload")
+    if given.public_read not in (None, node.public_read) and not may_share(who, node):
+        raise PermissionDenied("only the owner of a node says who may read it")
 
 
 async def store_blob(db: Connection, content: Content, stored: Stored) -> int:

@@ -6,7 +6,6 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 from aiohttp import web
@@ -29,7 +28,7 @@ from pyvospace_ngas.model.content import (
     Committed,
 )
 from pyvospace_ngas.model.endpoint import Endpoint
-from pyvospace_ngas.model.properties import with_bytes
+from pyvospace_ngas.model.properties import NOTHING, Settings, with_bytes
 from pyvospace_ngas.model.quota import Room
 from pyvospace_ngas.ngas.errors import NgasError, WrongLength
 from pyvospace_ngas.ngas.federation import Stored
@@ -49,7 +48,7 @@ async def receive(request: web.Request, service: Service, endpoint: Endpoint) ->
     """Take the body of ``request`` in, and answer once it is in place."""
     if "Content-Range" in request.headers:
         raise InvalidArgument("a part of a file cannot be put")
-    wanted, props = expected(request.headers), _properties(request.headers, endpoint)
+    wanted, given = expected(request.headers), _properties(request.headers, endpoint)
     if _opens_transaction(request):
         return web.Response(status=200)
     async with service.database.acquire() as db:
@@ -63,7 +62,7 @@ async def receive(request: web.Request, service: Service, endpoint: Endpoint) ->
         return _created(await _drop(request, service, endpoint, wanted))
     if endpoint.view is not None:
         return _created(await unpack(request, service, endpoint, wanted))
-    return _created(await _attempt(request, service, endpoint, wanted, props))
+    return _created(await _attempt(request, service, endpoint, wanted, given))
 
 
 def created_headers(committed: Committed) -> dict[str, str]:
@@ -82,14 +81,14 @@ def _created(committed: Committed) -> web.Response:
     return web.Response(status=201, headers=created_headers(committed))
 
 
-def _properties(headers: Mapping[str, str], endpoint: Endpoint) -> Mapping[str, str]:
+def _properties(headers: Mapping[str, str], endpoint: Endpoint) -> Settings:
     """Return the properties that come with the bytes of a file."""
     said = headers.get(PROPERTIES)
     if said is None:
-        return {}
+        return NOTHING
     try:
         given = json.loads(said)
-    except ValueError:
+    except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict) or not all(isinstance(text, str) for text in given.values()):
         raise InvalidArgument(f"{PROPERTIES} is no JSON object of texts")
@@ -161,12 +160,12 @@ async def _attempt(
     service: Service,
     endpoint: Endpoint,
     wanted: Expected,
-    props: Mapping[str, str],
+    given: Settings,
 ) -> Committed:
     async with claimed(service, endpoint, request.headers.get("If-Match")) as claim:
         claim.check_room(request.content_length)
         await answer_continue(request)
-        return await keep(service, claim, body(request), request.content_length, wanted, props)
+        return await keep(service, claim, body(request), request.content_length, wanted, given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,11 +211,11 @@ async def keep(
     pieces: AsyncIterator[bytes],
     length: int | None,
     wanted: Expected,
-    props: Mapping[str, str] = MappingProxyType({}),
+    given: Settings = NOTHING,
 ) -> Committed:
     """Send ``pieces``, of known length or not, to an archive node and put them in place.
 
-    ``props`` are the properties that come with them.
+    ``given`` are the properties that come with them.
     """
     claim.check_room(length)
     sums = Sums(service.hashers, wanted)
@@ -233,7 +232,7 @@ async def keep(
         service.authorities,
         service.discard_delay,
         claim.match,
-        props,
+        given,
     )
 
 
