@@ -36,7 +36,6 @@ setup(
         "dev": [
             "pytest>=9.2,<10",
             "pytest-aiohttp>=1.1,<2",
-            "pytest-asyncio>=1.5,<2",
             "pytest-timeout>=2.3,<3",
             "pytest-xdist>=3.6,<4",
             "hypothesis>=6.150,<7",

@@ -3,14 +3,12 @@
 import asyncio
 import itertools
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 import mount_support
 import postgres_support
 import pytest
-import uvloop
 
 from pyvospace_ngas.db.migrate import migrate
 
@@ -18,8 +16,6 @@ pytest_plugins = ("conformance.report",)  # the option --matrix
 
 TEMPLATE: Final = "template_vospace"
 NUMBERS: Final = itertools.count(1)
-# Tests of what runs on the loop that comes with Python: archive nodes, and clients.
-_ON_ASYNCIO: Final = ("test_archive", "test_client", "test_mount", "test_ngas", "test_vo_")
 
 
 def pytest_configure() -> None:
@@ -27,16 +23,6 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # A run in a shell's background ignores Ctrl-C, and so would programs that tests send it to.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def pytest_asyncio_loop_factories(
-    item: pytest.Item,
-) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run what serves a space in a test on the loop that the commands run it on."""
-    module = item.path.relative_to(Path(__file__).parent).parts[0]
-    if module.startswith(_ON_ASYNCIO):
-        return {"asyncio": asyncio.new_event_loop}
-    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")
