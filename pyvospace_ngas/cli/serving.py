@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
-import uvloop
 from aiohttp import web
 
 from pyvospace_ngas import config
@@ -50,9 +49,7 @@ def main(
         warn_of_sample_key(settings)
         listen = listener(settings)
         sockets = bind(f"[{section}] port", listen.host, listen.port)
-        # A small request is mostly round trips to PostgreSQL: each takes half the processor time
-        # of asyncio's own loop.
-        uvloop.run(serve(create_app(settings), sockets, listen, section))
+        asyncio.run(serve(create_app(settings), sockets, listen, section))
     except (ConfigError, CannotServe, SchemaTooNew, VOSpaceError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1

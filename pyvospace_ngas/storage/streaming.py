@@ -108,7 +108,7 @@ async def _pour(
     write beside it, by a number of our own for the same socket.
     """
     transport = request.transport
-    if transport is None:
+    if not isinstance(transport, asyncio.WriteTransport):
         raise ConnectionResetError
     transport.set_write_buffer_limits(0)
     try:
