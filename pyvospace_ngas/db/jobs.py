@@ -96,7 +96,7 @@ def completed(source: str = "") -> str:
         """
 
 
-def given(job: Job, phase: Phase, results: Sequence[tuple[str, str]] = ()) -> tuple[object, ...]:
+def given(job: Job, phase: Phase, results: Sequence[tuple[str, str]]) -> tuple[object, ...]:
     """Return the values of the columns `_GIVEN` for a new job that is stored in ``phase``."""
     detail: dict[str, object] = {
         name: field

@@ -284,14 +284,13 @@ def written(
     """
     gone = found.own
     props = {uri: value for uri, value in found.properties.items() if uri not in gone}
-    read_only, step = found.read_only, stored.step
+    read_only, step, etag = found.read_only, stored.step, None
     if step is not None:
         props |= properties
         if standard.PUBLIC_READ in properties:
             props[standard.IS_PUBLIC] = properties[standard.PUBLIC_READ]
-    if step is not None and step.before != found.etag:
-        step = None
-    if step is not None:
+    if step is not None and step.before == found.etag:
+        etag = step.after
         mtime = _nanoseconds(step.changed)
         props |= {standard.LENGTH: str(stored.length), standard.MD5: stored.md5}
         props |= dict.fromkeys((standard.DATE, standard.MTIME, standard.CTIME), step.changed)
@@ -305,6 +304,6 @@ def written(
         mode=mode(found.kind, props, own),
         properties=props,
         read_only=read_only,
-        etag=None if step is None else step.after,
+        etag=etag,
         asked=asked,
     )

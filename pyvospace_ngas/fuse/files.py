@@ -242,7 +242,8 @@ class File:
         endpoint, self.endpoint = self.endpoint, None  # it is good for one upload
         self._write_down(closed=True)  # who dies in between has bytes and properties sent again
         with self._brief:
-            changes, given = self._changes(), self._with_bytes(is_ours=endpoint is not None)
+            changes = self._changes()
+        given = self._with_bytes(changes, is_ours=endpoint is not None)
         asked = time.monotonic()
         try:
             stored = means.remote.push(path, staged.file, size, self.version, endpoint, given)
@@ -282,14 +283,14 @@ class File:
             changes[own.mtime] = entries.write_time(self._mtime)
         return changes
 
-    def _with_bytes(self, *, is_ours: bool) -> dict[str, str]:
-        """Return the properties that go with the bytes: all that are to be set, or none.
+    def _with_bytes(self, changes: Mapping[str, str | None], *, is_ours: bool) -> dict[str, str]:
+        """Return the properties that go with the bytes: all of ``changes`` that set one, or none.
 
         None where some could be refused, as then the bytes would be: what others than the mount
         have a word for is set when the bytes are stored. The rest an upload takes away by itself.
         Whether all may read it is said with the bytes of a file that we have just made.
         """
-        own, kept, changes = self._means.remote.words, self.entry.own, self._changes()
+        own, kept = self._means.remote.words, self.entry.own
         given = {uri: value for uri, value in changes.items() if value is not None}
         sure = {PUBLIC_READ} if is_ours else set()
         is_sure = entries.SHARING.isdisjoint(changes.keys() - (given.keys() & sure)) and all(

@@ -174,7 +174,7 @@ async def _move_now(running: Running, who: Identity, job: Job, transfer: Transfe
     if done is not None:
         return done
     relocate = await _relocation(running, who, job, transfer)
-    async with running.database.transaction(_lock(job)) as db:
+    async with running.database.transaction(branches.ALONE) as db:
         return await jobs.insert_completed(db, job, await relocate(db))
 
 
