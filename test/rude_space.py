@@ -61,7 +61,6 @@ class RudeSpace:
     children: dict[str, list[str]] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
     bytes_next: deque[Rude | None] = field(default_factory=deque)
-    rest_next: deque[Rude | None] = field(default_factory=deque)  # for ranges without an end
     space_next: deque[Rude | None] = field(default_factory=deque)
     first_endpoints: list[str] = field(default_factory=list)
     job_phases: deque[str] = field(default_factory=deque)
@@ -214,10 +213,7 @@ class RudeSpace:
         if request.method == "HEAD":
             stored = self.files.get(path)
             return web.Response(headers={} if stored is None else digest(stored))
-        moods = self.bytes_next
-        if self.rest_next and request.headers.get("Range", "").endswith("-"):
-            moods = self.rest_next
-        mood = moods.popleft() if moods else None
+        mood = self.bytes_next.popleft() if self.bytes_next else None
         if mood is Rude.HANG:
             await self.over.wait()
             return refuse(request, Rude.RESET)

@@ -1,6 +1,7 @@
 """The bytes of a file of a mount, from a server that is slow, or silent."""
 
 import asyncio
+import os
 import random
 import threading
 import time
@@ -10,14 +11,16 @@ from pathlib import Path
 
 import mount_support
 import pytest
+from mount_support import Site, mounted
 from rude_space import Rude, RudeSpace
 
 from pyvospace_ngas.client.wire import Span
-from pyvospace_ngas.errors import ServiceUnavailable
+from pyvospace_ngas.errors import PreconditionFailed, ServiceUnavailable, TransferFailed
 from pyvospace_ngas.fuse.chunks import BLOCK, Content, Fetch
 
 DATA = random.Random(8).randbytes(5 * BLOCK + 5)
 PATIENCE = 1.0
+PIECE = 128 << 10
 
 
 @pytest.fixture
@@ -37,6 +40,92 @@ def read(content: Content) -> bytes:
     for start in range(0, len(data), BLOCK // 2):
         content.read(start, memoryview(data)[start : start + BLOCK // 2])
     return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "mood",
+    [
+        Rude.RESET, Rude.RESET_HALF, Rude.BUSY, Rude.BROKEN, Rude.GONE, Rude.NO_RANGES,
+        Rude.HANG_HALF, Rude.TRICKLE,
+    ],
+)  # fmt: skip
+async def test_whatever_breaks_once_the_bytes_are_the_same(
+    rude: RudeSpace, content: Content, mood: Rude
+) -> None:
+    rude.bytes_next.extend([None, mood])
+    assert await asyncio.to_thread(read, content) == DATA
+    assert not rude.bytes_next
+
+
+@pytest.mark.parametrize("mood", [Rude.OTHER_RANGE, Rude.SHORT])
+async def test_an_answer_that_does_not_fit_is_refused(
+    rude: RudeSpace, content: Content, mood: Rude
+) -> None:
+    rude.bytes_next.extend([None, mood])
+    with pytest.raises(TransferFailed):
+        await asyncio.to_thread(read, content)
+    assert await asyncio.to_thread(read, content) == DATA
+
+
+async def test_requests_that_overtake_each_other_get_their_own_bytes(content: Content) -> None:
+    await asyncio.to_thread(read, content)
+    offsets = iter(range(0, len(DATA), PIECE))
+    lock, source = threading.Lock(), random.Random(3)
+
+    def work() -> None:
+        data = bytearray(PIECE)
+        while True:
+            with lock:
+                offset = next(offsets, None)
+                pause = source.random() / 500
+            if offset is None:
+                return
+            time.sleep(pause)
+            count = content.read(offset, memoryview(data))
+            assert data[:count] == DATA[offset : offset + PIECE]
+
+    with ThreadPoolExecutor(4) as threads:
+        for each in [threads.submit(work) for _ in range(4)]:
+            await asyncio.wrap_future(each)
+
+
+async def test_who_leaps_along_gets_his_bytes(content: Content) -> None:
+    def work() -> None:
+        data = bytearray(5000)
+        for number in range(40):
+            offset = number * 7 % 10 * BLOCK // 2 + 77
+            assert content.read(offset, memoryview(data)) == len(data)
+            assert data == DATA[offset : offset + 5000]
+
+    await asyncio.to_thread(work)
+
+
+async def test_two_versions_do_not_mix(rude: RudeSpace, content: Content) -> None:
+    first = bytearray(PIECE)
+    await asyncio.to_thread(content.read, 0, memoryview(first))
+    assert first == DATA[:PIECE]
+    rude.files["/a"] = DATA[::-1]
+    with pytest.raises(PreconditionFailed):
+        await asyncio.to_thread(read, content)
+
+
+@pytest.mark.skipif(mount_support.why_not() is not None, reason=str(mount_support.why_not()))
+@pytest.mark.parametrize("version", mount_support.versions())
+def test_a_large_file_comes_whole_through_a_mount(
+    site: Site, tmp_path: Path, version: int
+) -> None:
+    path, data = site.container(), random.Random(5).randbytes(128 << 20)
+    site.run(site.alice.push(f"{path}/f", data))
+    with mounted(site, tmp_path, path, f"fuse={version}") as m:
+        before = m.status()["requests"]
+        with (m / "f").open("rb") as file:
+            assert file.read(5) == data[:5]
+            assert file.read() == data[5:]
+        assert m.status()["requests"] - before < 30
+        device = m.path.stat().st_dev
+        ahead = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+        if os.access(ahead, os.W_OK):
+            assert int(ahead.read_text(encoding="ascii")) == 1024
 
 
 async def test_a_slow_link_is_no_failure(rude: RudeSpace, content: Content) -> None:

@@ -66,7 +66,7 @@ def read(args: argparse.Namespace) -> Given:
         drain=_number("drain", ours, 30.0),
         kernel=_number("kernel", ours, 0.4),
         cache=int(_number("cache", ours, 256.0) * 2**20),
-        readahead=int(_number("readahead", ours, 512.0) * 2**10),
+        readahead=int(_number("readahead", ours, 1024.0) * 2**10),
         read_only="ro" in ours,
         writeback="writeback" in ours,
     )

@@ -12,7 +12,7 @@ import aiohttp
 from yarl import URL
 
 from pyvospace_ngas.client.faults import fault
-from pyvospace_ngas.client.wire import CONNECT, Body, Span, Wire
+from pyvospace_ngas.client.wire import CONNECT, Span, Wire
 from pyvospace_ngas.errors import InvalidArgument, ServiceUnavailable, VOSpaceError
 
 ATTEMPTS: Final = 3
@@ -182,11 +182,6 @@ class Connection:
         """Fill ``span`` from a byte endpoint, which gets no credentials; one attempt."""
         self.requests += 1
         await self._bare.fetch(URL(url, encoded=True), headers, span)
-
-    async def body(self, url: str, headers: Mapping[str, str], start: int) -> Body:
-        """Return what comes from ``start`` to a file's end, as `fetch` would; one attempt."""
-        self.requests += 1
-        return await self._bare.open(URL(url, encoded=True), headers, start)
 
     @property
     def _bare(self) -> Wire:

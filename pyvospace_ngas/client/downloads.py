@@ -10,7 +10,7 @@ from pyvospace_ngas import errors
 from pyvospace_ngas.client import digests
 from pyvospace_ngas.client.connection import ATTEMPTS, BROKEN, Connection
 from pyvospace_ngas.client.faults import fault
-from pyvospace_ngas.client.wire import Body, Span, first_byte, total
+from pyvospace_ngas.client.wire import Span, first_byte, total
 from pyvospace_ngas.errors import VOSpaceError
 
 T = TypeVar("T")
@@ -84,20 +84,6 @@ class Reader:
                 raise self._connection.unreachable(endpoint, error) from error
 
         await self._tried(once)
-
-    async def body(self, start: int, match: str) -> Body:
-        """Return what comes from ``start`` to the end, to be taken off its socket by the caller.
-
-        ``match`` is the entity tag that the file must have: `PreconditionFailed` for another.
-        """
-
-        async def once(endpoint: str) -> Body:
-            try:
-                return await self._connection.body(endpoint, {"If-Match": match}, start)
-            except BROKEN as error:
-                raise self._connection.unreachable(endpoint, error) from error
-
-        return await self._tried(once)
 
     async def _tried(self, once: Callable[[str], Awaitable[T]]) -> T:
         """Do something with the current endpoint, or with the next one where that breaks."""

@@ -49,27 +49,6 @@ class Span:
         return self.start + sum(sizes[: self.done]), self.start + sum(sizes)
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
-    """What an answer brings: first the bytes ``begun``, then those on its socket."""
-
-    line: HTTPConnection
-    begun: bytes
-
-    @property
-    def socket(self) -> int:
-        """Return the socket's number; reading from it makes nobody wait."""
-        return self.line.sock.fileno()
-
-    def cut(self) -> None:
-        """Have whoever reads there find the end; for any thread."""
-        cut(self.line)
-
-    def close(self) -> None:
-        """End the connection, whatever still comes."""
-        self.line.close()
-
-
 class Wire:
     """Connections that are used again, and the threads that read from them."""
 
@@ -88,23 +67,6 @@ class Wire:
             again = await self._done(line, receive, line, url.raw_path_qs, fields, span)
         finally:
             self._give(origin, line, again=again)
-
-    async def open(self, url: URL, fields: Mapping[str, str], start: int) -> Body:
-        """Return what is to come from ``start`` to the end of a file, over a socket without TLS.
-
-        Raises what breaks as an `OSError`, and `TransferFailed` where that cannot be done.
-        """
-        if url.scheme != "http":
-            raise errors.TransferFailed("with TLS the bytes are not on the socket")
-        origin = url.origin()
-        line = self._kept(origin) or await self._connected(origin)
-        body = None
-        try:
-            body = await self._done(line, _begin, line, url.raw_path_qs, fields, start)
-        finally:
-            if body is None:
-                line.close()
-        return body
 
     async def _done(self, line: HTTPConnection, work: Callable[..., T], *args: object) -> T:
         """Do ``work`` on ``line`` in a thread; cut short, it ends before this does."""
@@ -190,21 +152,6 @@ def receive(line: HTTPConnection, target: str, fields: Mapping[str, str], span: 
     except HTTPException as error:
         raise ConnectionError(f"no answer in HTTP: {type(error).__name__}") from error
     return response.isclosed() and not response.will_close
-
-
-def _begin(line: HTTPConnection, target: str, fields: Mapping[str, str], start: int) -> Body:
-    """Ask for all from ``start`` on, and take no more than the answer's header for now."""
-    try:
-        response = _asked(line, target, {**fields, "Range": f"bytes={start}-"})
-        skip = first_byte(response.status, response.getheader("Content-Range"), start)
-        if skip or response.length is None:
-            raise errors.TransferFailed("the service does not send parts of known length")
-        # What came with the header is not on the socket any more.
-        begun = response.fp.read1(_SCRATCH) if response.length else b""
-    except HTTPException as error:
-        raise ConnectionError(f"no answer in HTTP: {type(error).__name__}") from error
-    line.sock.setblocking(False)
-    return Body(line, begun)
 
 
 def _asked(line: HTTPConnection, target: str, fields: Mapping[str, str]) -> HTTPResponse:

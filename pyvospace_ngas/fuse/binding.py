@@ -169,64 +169,8 @@ def _lean(binding: ModuleType) -> Any:
             into = memoryview(memory).cast("B")
             return int(self.operations.read(fip.contents.fh, into, offset))
 
-        def read_buf(self, _path: bytes, given: Any, size: int, offset: int, fip: Any) -> int:
-            part = _bytes_of(self.operations, fip.contents.fh, size, offset)
-            answer = _allocate(ctypes.sizeof(_Parts))
-            parts = _Parts.from_address(answer)
-            parts.count, parts.at, parts.offset, parts.part = 1, 0, 0, part
-            ctypes.cast(given, _POINTERS)[0] = answer
-            return 0
-
     return Lean
 
-
-def _bytes_of(operations: Any, number: int, size: int, offset: int) -> "_Part":
-    """Return bytes in a pipe where they flow, else in memory that libfuse frees."""
-    poured = operations.pour(number, offset, size)
-    if poured is not None:
-        pipe, count = poured
-        return _Part(size=count, flags=_IS_PIPE, fd=pipe)
-    memory = _allocate(size)
-    try:
-        into = memoryview((ctypes.c_char * size).from_address(memory)).cast("B")
-        count = int(operations.read(number, into, offset))
-    except BaseException:
-        _free(memory)
-        raise
-    return _Part(size=count, mem=memory)
-
-
-class _Part(ctypes.Structure):
-    """libfuse's struct fuse_buf."""
-
-    _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-        ("mem", ctypes.c_void_p),
-        ("fd", ctypes.c_int),
-        ("pos", ctypes.c_longlong),
-    )
-
-
-class _Parts(ctypes.Structure):
-    """libfuse's struct fuse_bufvec, of one part."""
-
-    _fields_ = (
-        ("count", ctypes.c_size_t),
-        ("at", ctypes.c_size_t),
-        ("offset", ctypes.c_size_t),
-        ("part", _Part),
-    )
-
-
-# libfuse frees what it is given. These take no time: no other thread is let in meanwhile.
-_allocate: Final = ctypes.PyDLL(None).malloc
-_allocate.argtypes, _allocate.restype = (ctypes.c_size_t,), ctypes.c_void_p
-_free: Final = ctypes.PyDLL(None).free
-_free.argtypes, _free.restype = (ctypes.c_void_p,), None
-_POINTERS: Final = ctypes.POINTER(ctypes.c_void_p)
-_IS_PIPE: Final = 1 << 1 | 1 << 3  # FUSE_BUF_IS_FD, FUSE_BUF_FD_RETRY
-_SPLICE_WRITE: Final = 1 << 7
 
 _staying = threading.local()
 _stays: Final = iter(range(_STAYING))
@@ -267,7 +211,7 @@ def _with_readdirplus(mfusepy: ModuleType) -> Any:
     class Plus(_lean(mfusepy)):  # type: ignore[misc]  # its base is known when it is chosen
         def init_fuse_3(self, conn: Any, config: Any) -> None:
             info = conn.contents
-            info.want = (info.want | _READDIRPLUS | _SPLICE_WRITE) & ~_READDIRPLUS_AUTO
+            info.want = (info.want | _READDIRPLUS) & ~_READDIRPLUS_AUTO
             info.max_readahead = _REQUEST
             info.max_write = _REQUEST
             super().init_fuse_3(conn, config)

@@ -1,6 +1,5 @@
 """Bytes that were read: in memory, by version, fetched ahead of those who read in order."""
 
-import asyncio
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
@@ -8,20 +7,14 @@ from concurrent.futures import Future
 from typing import Final
 
 from pyvospace_ngas.client.downloads import Reader
-from pyvospace_ngas.client.wire import Body, Span
-from pyvospace_ngas.errors import TransferFailed
-from pyvospace_ngas.fuse.flows import IDLE, MISSES, Flow, Pipes
+from pyvospace_ngas.client.wire import Span
 from pyvospace_ngas.fuse.remote import Remote
-from pyvospace_ngas.ngas import splicing
 
 BLOCK: Final = 1 << 20
 _LONGEST: Final = 16  # blocks that are asked for at once
 _AHEAD: Final = 32  # blocks that may be on their way ahead of a reader
 _SMALL: Final = 128 << 10  # what is fetched at a place that nobody comes to in order
 _PASSED: Final = 8  # blocks that were read to their end in order
-_MUCH: Final = 64 << 20  # bytes that are worth a flow
-_WORTH: Final = 256 << 10  # bytes of the requests for which taking turns costs less than copying
-_BREAKS: Final = 3  # of flows, after which a file is read by blocks
 _SPARE: Final = 48  # blocks that are kept for what comes next
 
 Fetch = Callable[[Span, str], None]  # with the entity tag that the file must have
@@ -61,7 +54,6 @@ class Chunks:
         self._passed: deque[Key] = deque()
         self._spare: deque[bytearray] = deque(maxlen=_SPARE)
         self.size = 0
-        self.pipes = Pipes()
 
     def new(self, size: int) -> Block:
         """Return memory, with anything in it."""
@@ -121,46 +113,9 @@ class Content:
         self.size = size
         self._lock = threading.Lock()
         self._coming: dict[int, Future[Block]] = {}
-        self._flow: Flow | None = None
-        self._flows = splicing.works()  # while they do
-        self._breaks = 0
-        self._asks = False  # whether it was asked for a flow before this read
-        self._largest = 0  # bytes of a request that might have flowed
         self._next = 0  # where one who reads in order comes next
         self._window = 0  # blocks of the last request in order
         self._fetched = 0  # blocks up to here were asked for
-
-    def pour(self, offset: int, count: int) -> tuple[int, int] | None:
-        """Return a pipe with bytes from ``offset`` on, and how many, if they flow in order here.
-
-        Otherwise they are to be read; one who reads much in order has a flow before long.
-        """
-        flow, self._asks = self._flow, True
-        self._largest = max(self._largest, count)
-        count = min(count, self.size - offset)
-        if flow is None or offset < flow.start or count <= 0:
-            return None
-        pipe = flow.pour(offset, count)
-        if pipe is None:
-            flow.misses += 1
-            self._breaks += flow.is_over
-        if self._breaks >= _BREAKS or flow.misses > MISSES:
-            self._flows = False
-        if flow.is_over or not self._flows:
-            self.end()
-        if pipe is None:
-            return None
-        self._next = offset + count
-        if offset + count == self.size:
-            self.end()
-        return pipe, count
-
-    def end(self) -> None:
-        """Let nothing flow any more."""
-        with self._lock:
-            flow, self._flow = self._flow, None
-        if flow is not None:
-            flow.end()
 
     def read(self, offset: int, into: memoryview) -> int:
         """Read bytes; `PreconditionFailed` once the server has another version."""
@@ -178,8 +133,6 @@ class Content:
             done += self._block(number).copy(start, into[done : end - offset])
             if in_order and (offset + done) % BLOCK == 0:
                 self._chunks.passed(self._key(number))
-        if (flow := self._flow) is not None and offset < flow.start < end:
-            flow.passed(end)
         return done
 
     def _key(self, block: int) -> Key:
@@ -233,8 +186,6 @@ class Content:
         """Ask for what comes after ``block``, more each time, unless enough is on its way."""
         last = (self.size - 1) // BLOCK
         with self._lock:
-            if self._flow is not None:
-                last = min(last, self._flow.start // BLOCK - 1)
             if not block <= self._fetched <= block + _AHEAD:
                 self._fetched, self._window = block, 0
             while self._fetched <= min(last, block + self._window):
@@ -242,43 +193,6 @@ class Content:
                 count = min(self._window, last - self._fetched + 1)
                 self._request(self._fetched, count)
                 self._fetched += count
-                if self._window == _LONGEST and self._asks and self._may_flow:
-                    self._begin_flow(self._fetched * BLOCK)
-                    break
-
-    @property
-    def _may_flow(self) -> bool:
-        return self._flows and self._largest >= _WORTH
-
-    def _begin_flow(self, start: int) -> None:
-        """Have all from ``start`` on flow, if there is much; the lock is held."""
-        self._asks = False
-        if self.size - start < _MUCH or self._flow is not None:
-            return
-        coming = self._remote.spawn(self._body(start))
-        flow = Flow(start, coming, self._chunks.pipes, self._remote.patience)
-        self._flow = flow
-        self._remote.spawn(self._watch(flow))
-
-    async def _body(self, start: int) -> Body:
-        try:
-            return await self._remote.patiently(lambda: self._reader.body(start, f'"{self._md5}"'))
-        except TransferFailed:
-            self._flows = False  # it cannot be done with this server
-            raise
-
-    async def _watch(self, flow: Flow) -> None:
-        """End what nobody takes any more: an archive has only so many connections."""
-        try:
-            while True:
-                await asyncio.sleep(IDLE / 4)
-                if flow.end_if_idle():
-                    return
-        finally:
-            flow.end()
-            with self._lock:
-                if self._flow is flow:
-                    self._flow = None
 
     def _request(self, first: int, count: int) -> None:
         """Begin to fetch blocks that are not there; the lock is held."""

@@ -117,13 +117,6 @@ class File:
             content = self._clean()
         return content.read(offset, into)
 
-    def pour(self, offset: int, count: int, generation: int) -> tuple[int, int] | None:
-        """Return a pipe with bytes, and how many, where they come in order; else they are read."""
-        with self._brief:
-            self._check(generation)
-            content = None if self._staged is not None else self._clean()
-        return None if content is None else content.pour(offset, count)
-
     def write(self, offset: int, data: bytes, generation: int, *, at_end: bool = False) -> int:
         """Change bytes in the staged file, or add to them wherever its end is by now."""
         with self.lock:
@@ -365,8 +358,6 @@ class File:
         with self._brief:
             if self._staged is not None:
                 self._means.staging.drop(self._staged)
-            if self._content is not None:
-                self._content.end()
             self._staged = self._content = None
 
 

@@ -362,14 +362,6 @@ class Mount:
         handle = self._handles[number]
         return handle.file.read(offset, into, handle.generation)
 
-    read_buf = read  # by which the bindings know that there is one
-
-    @operation
-    def pour(self, number: int, offset: int, count: int) -> tuple[int, int] | None:
-        """Return a pipe with bytes for the kernel, and how many; else they are to be read."""
-        handle = self._handles[number]
-        return handle.file.pour(offset, count, handle.generation)
-
     @operation
     def write(self, _path: str, data: bytes, offset: int, info: Info) -> int:
         handle = self._handles[info.fh]

@@ -117,11 +117,6 @@ class Remote:
     def is_away(self) -> bool:
         return self._away_since is not None
 
-    @property
-    def patience(self) -> float:
-        """Return how many seconds the server may be silent."""
-        return self._settings.patience
-
     def spawn(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
         """Begin ``work`` on the loop; who asked for it waits, or does not."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)

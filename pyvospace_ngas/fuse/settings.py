@@ -21,6 +21,6 @@ class Settings:
     fresh: float = 0.5  # for which what the server said is believed
     kernel: float = 0.4  # and the kernel believes it
     cache: int = 256 << 20  # of bytes that were read
-    readahead: int = 512 << 10  # by the kernel, where we may tell it
+    readahead: int = 1 << 20  # by the kernel, where we may tell it
     read_only: bool = False
     writeback: bool = False  # close() is done when the bytes are safe here, not at the server

@@ -12,7 +12,7 @@ from typing import Final
 
 ROOM: Final = 256 * 1024  # bytes that a pipe should hold; a user may have some hundred such ones
 LARGE: Final = 1024 * 1024  # for what is long: fewer turns, in two thirds of the time
-LONG: Final = 64 * 1024 * 1024  # bytes
+_LONG: Final = 64 * 1024 * 1024  # bytes
 _SET_SIZE: Final = 1031  # F_SETPIPE_SZ
 
 
@@ -29,19 +29,13 @@ class Pipe:
         os.close(self.sink)
 
 
-def open_pipe(length: int = 0) -> Pipe:
-    """Return a new pipe for ``length`` bytes to pass, with room as the user may have it."""
-    source, sink = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    with suppress(OSError):  # what a user may have is used up: a small one does as well
-        fcntl.fcntl(sink, _SET_SIZE, LARGE if length >= LONG else ROOM)
-    return Pipe(source, sink)
-
-
 @contextmanager
 def pipe(length: int = 0) -> Iterator[Pipe]:
-    """Open a pipe, for ``length`` bytes to pass, for as long as it is needed."""
-    opened = open_pipe(length)
+    """Open a pipe, for ``length`` bytes to pass, with room as the user may have it."""
+    opened = Pipe(*os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
     try:
+        with suppress(OSError):  # what a user may have is used up: a small one does as well
+            fcntl.fcntl(opened.sink, _SET_SIZE, LARGE if length >= _LONG else ROOM)
         yield opened
     finally:
         opened.close()
