@@ -170,9 +170,10 @@ async def test_an_operator_learns_of_configuration_and_database(
     _, answer = await command(session, url, db_time="1")
     assert re.fullmatch(r"Total DB time: \d+\.\d{6}s", answer.status.message)
     assert not answer.status.message.endswith(" 0.000000s")
+    node.node.database.seconds += 1000  # far more than the node uses by itself meanwhile
     assert (await command(session, url, db_time_reset="1"))[0] == 200
     _, answer = await command(session, url, db_time="1")
-    assert answer.status.message == "Total DB time: 0.000000s"
+    assert re.fullmatch(r"Total DB time: \d{1,2}\.\d{6}s", answer.status.message)
     assert (await command(session, url, flush_log="1"))[0] == 200
 
 
