@@ -70,7 +70,7 @@ async def test_an_answer_that_does_not_fit_is_refused(
 
 
 async def test_requests_that_overtake_each_other_get_their_own_bytes(content: Content) -> None:
-    await asyncio.to_thread(read, content)
+    await asyncio.to_thread(content.read, 0, memoryview(bytearray(PIECE)))
     offsets = iter(range(0, len(DATA), PIECE))
     lock, source = threading.Lock(), random.Random(3)
 
@@ -123,7 +123,7 @@ def test_a_large_file_comes_whole_through_a_mount(
         with (m / "f").open("rb") as file:
             assert file.read(5) == data[:5]
             assert file.read() == data[5:]
-        assert m.status()["requests"] - before < 30
+        assert m.status()["requests"] - before < 20
         device = m.path.stat().st_dev
         ahead = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
         if os.access(ahead, os.W_OK):

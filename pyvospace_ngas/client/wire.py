@@ -14,14 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import Final, TypeVar
+from typing import Final
 
 from yarl import URL
 
 from pyvospace_ngas import errors
 from pyvospace_ngas.client.faults import fault
 
-T = TypeVar("T")
 CONNECT: Final = 10.0  # seconds
 _THREADS: Final = 32  # and so many connections at once
 _KEPT: Final = 8  # idle connections to one server
@@ -64,13 +63,16 @@ class Wire:
         line = self._kept(origin) or await self._connected(origin)
         again = False
         try:
-            again = await self._done(line, receive, line, url.raw_path_qs, fields, span)
+            again = await self._received(line, url.raw_path_qs, fields, span)
         finally:
             self._give(origin, line, again=again)
 
-    async def _done(self, line: HTTPConnection, work: Callable[..., T], *args: object) -> T:
-        """Do ``work`` on ``line`` in a thread; cut short, it ends before this does."""
-        job = asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+    async def _received(
+        self, line: HTTPConnection, target: str, fields: Mapping[str, str], span: Span
+    ) -> bool:
+        """Do `receive` in a thread; cut short, it ends before this does."""
+        loop = asyncio.get_running_loop()
+        job = loop.run_in_executor(self._threads, receive, line, target, fields, span)
         try:
             return await asyncio.shield(job)
         finally:

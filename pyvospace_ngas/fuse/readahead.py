@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 def extend(mountpoint: str, size: int) -> None:
     """Have the kernel ask for ``size`` bytes at once where we may, if it asks for less.
 
-    That takes a third of the time off a large file. A request has 1 MiB at most, by libfuse 3.
+    That takes a quarter of the time off a large file. A request has 1 MiB at most, by libfuse 3.
     """
     kibibytes = size >> 10
     try:

@@ -23,22 +23,18 @@ class Pipe:
     source: int
     sink: int
 
-    def close(self) -> None:
-        """Close both ends."""
-        os.close(self.source)
-        os.close(self.sink)
-
 
 @contextmanager
 def pipe(length: int = 0) -> Iterator[Pipe]:
     """Open a pipe, for ``length`` bytes to pass, with room as the user may have it."""
-    opened = Pipe(*os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
+    source, sink = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         with suppress(OSError):  # what a user may have is used up: a small one does as well
-            fcntl.fcntl(opened.sink, _SET_SIZE, LARGE if length >= _LONG else ROOM)
-        yield opened
+            fcntl.fcntl(sink, _SET_SIZE, LARGE if length >= _LONG else ROOM)
+        yield Pipe(source, sink)
     finally:
-        opened.close()
+        os.close(source)
+        os.close(sink)
 
 
 @cache
