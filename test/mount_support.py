@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -206,14 +206,25 @@ async def content(
     rude: RudeSpace, path: str, folder: Path, patience: float
 ) -> AsyncIterator[Content]:
     """Give a file of a server that can be rude, as a mount reads it."""
-    data = rude.files[path]
+    async with contents(rude, [path], folder, patience, 64 * BLOCK) as (found,):
+        yield found
+
+
+@asynccontextmanager
+async def contents(
+    rude: RudeSpace, paths: Sequence[str], folder: Path, patience: float, room: int
+) -> AsyncIterator[list[Content]]:
+    """Give files of a server that can be rude, as a mount reads them that keeps so many bytes."""
     async with TestServer(rude.app(), host="127.0.0.1") as server:
         url = str(server.make_url("/vospace"))
         remote = Remote(Settings(url, mountpoint="/", state=folder, patience=patience))
         try:
             await asyncio.to_thread(remote.start)
-            reader = remote.reader(parse_path(path))
-            yield Content(remote, Chunks(64 * BLOCK), reader, md5(data).hex(), len(data))
+            chunks, found = Chunks(room), []
+            for path in paths:
+                data, reader = rude.files[path], remote.reader(parse_path(path))
+                found.append(Content(remote, chunks, reader, md5(data).hex(), len(data)))
+            yield found
         finally:
             rude.over.set()
             await asyncio.to_thread(remote.stop)

@@ -102,6 +102,26 @@ async def test_who_leaps_along_gets_his_bytes(content: Content) -> None:
     await asyncio.to_thread(work)
 
 
+async def test_of_many_that_read_in_order_nobody_has_bytes_fetched_twice(
+    rude: RudeSpace, tmp_path: Path
+) -> None:
+    rude.files = {f"/{each}": random.Random(each).randbytes(24 * BLOCK) for each in range(6)}
+    room = 32 * BLOCK
+    async with mount_support.contents(rude, [*rude.files], tmp_path, PATIENCE, room) as found:
+
+        def work() -> None:
+            data = bytearray(BLOCK)
+            for start in range(0, 24 * BLOCK, BLOCK):
+                for content, whole in zip(found, rude.files.values(), strict=True):
+                    assert content.read(start, memoryview(data)) == BLOCK
+                    assert data == whole[start : start + BLOCK]
+
+        await asyncio.to_thread(work)
+    ranges = [one.headers["Range"] for one in rude.byte_requests("GET")]
+    spans = [each.removeprefix("bytes=").split("-") for each in ranges]
+    assert sum(int(last) + 1 - int(first) for first, last in spans) == 6 * 24 * BLOCK
+
+
 async def test_two_versions_do_not_mix(rude: RudeSpace, content: Content) -> None:
     first = bytearray(PIECE)
     await asyncio.to_thread(content.read, 0, memoryview(first))

@@ -5,14 +5,15 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Final
+from weakref import WeakSet
 
 from pyvospace_ngas.client.downloads import Reader
 from pyvospace_ngas.client.wire import Span
 from pyvospace_ngas.fuse.remote import Remote
 
 BLOCK: Final = 1 << 20
-_LONGEST: Final = 16  # blocks that are asked for at once
-_AHEAD: Final = 32  # blocks that may be on their way ahead of a reader
+_LONGEST: Final = 32  # blocks that are asked for at once
+_AHEAD: Final = 2 * _LONGEST  # blocks that may be on their way ahead of a reader
 _SMALL: Final = 128 << 10  # what is fetched at a place that nobody comes to in order
 _PASSED: Final = 8  # blocks that were read to their end in order
 _SPARE: Final = 48  # blocks that are kept for what comes next
@@ -53,6 +54,7 @@ class Chunks:
         self._held: OrderedDict[Key, Block] = OrderedDict()
         self._passed: deque[Key] = deque()
         self._spare: deque[bytearray] = deque(maxlen=_SPARE)
+        self._readers: WeakSet[Content] = WeakSet()  # who have bytes fetched ahead
         self.size = 0
 
     def new(self, size: int) -> Block:
@@ -90,6 +92,21 @@ class Chunks:
             if len(self._passed) > _PASSED:
                 gone = self._held.pop(self._passed.popleft(), None)
                 self.size -= len(gone.data) if gone is not None else 0
+
+    def share(self, reader: "Content") -> int:
+        """Return how many blocks ``reader`` may ask for at once, of all who read in order.
+
+        As many again wait here until he comes to them. Those of all readers are half of what is
+        kept, at most: nobody's are to go before he has come to them, and be fetched again.
+        """
+        with self._lock:
+            self._readers.add(reader)
+            return max(1, min(_LONGEST, self._limit // BLOCK // (4 * len(self._readers))))
+
+    def leave(self, reader: "Content") -> None:
+        """Take in that ``reader`` asks for no more."""
+        with self._lock:
+            self._readers.discard(reader)
 
 
 class Content:
@@ -189,10 +206,12 @@ class Content:
             if not block <= self._fetched <= block + _AHEAD:
                 self._fetched, self._window = block, 0
             while self._fetched <= min(last, block + self._window):
-                self._window = min(_LONGEST, max(1, self._window * 2))
+                self._window = min(self._chunks.share(self), max(1, self._window * 2))
                 count = min(self._window, last - self._fetched + 1)
                 self._request(self._fetched, count)
                 self._fetched += count
+        if block == last:
+            self._chunks.leave(self)
 
     def _request(self, first: int, count: int) -> None:
         """Begin to fetch blocks that are not there; the lock is held."""

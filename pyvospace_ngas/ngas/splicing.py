@@ -53,17 +53,21 @@ def works() -> bool:
             return False
 
 
-async def move(source: int, sink: int, most: int, ready: Callable[[], Awaitable[None]]) -> int:
+async def move(
+    source: int, sink: int, most: int, ready: Callable[[], Awaitable[None]], patience: float
+) -> int:
     """Move some bytes, ``most`` at most, and 0 at the end of the source.
 
-    ``ready`` waits for the one of both that is a socket; the pipe must have bytes, or room.
+    ``ready`` waits for the one of both that is a socket, for ``patience`` seconds at a time
+    (`TimeoutError`); the pipe must have bytes, or room.
     """
     flags = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
     while True:
         try:
             return os.splice(source, sink, most, flags=flags)
         except BlockingIOError:
-            await ready()
+            async with asyncio.timeout(patience):  # not before: mostly there is no need to wait
+                await ready()
 
 
 async def readable(socket_: int) -> None:

@@ -138,9 +138,9 @@ class Connection:
         bare = self._line.bare
         if bare is None:
             raise RuntimeError("what is within TLS comes only by us")
+        ready = partial(splicing.readable, bare)
         try:
-            async with asyncio.timeout(self._patience.idle):
-                return await splicing.move(bare, pipe, most, partial(splicing.readable, bare))
+            return await splicing.move(bare, pipe, most, ready, self._patience.idle)
         except OSError as error:
             raise self._broken("in the middle of an answer", error) from error
 

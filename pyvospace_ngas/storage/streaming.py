@@ -135,14 +135,17 @@ async def _pour_by(
     complete: Callable[[], Awaitable[None]],
 ) -> None:
     ready = partial(splicing.writable, client)
+    turn = 0  # bytes since others had theirs
     while count := await source.pour(pipe.sink):
         if not source.left:
             await complete()
         request.writer.output_size += count
+        turn += count
         while count:
-            async with asyncio.timeout(IDLE):
-                count -= await splicing.move(pipe.source, client, count, ready)
-        await asyncio.sleep(0)  # others have a turn even if neither side has us wait
+            count -= await splicing.move(pipe.source, client, count, ready, IDLE)
+        if turn >= splicing.LARGE:  # neither side need have us wait
+            turn = 0
+            await asyncio.sleep(0)
 
 
 async def answer_continue(request: web.Request) -> None:
