@@ -157,7 +157,7 @@ class Connection:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        data: AsyncIterable[bytes] | bytes | None = None,
+        data: AsyncIterable[bytes | memoryview] | bytes | None = None,
         *,
         expect: bool = False,
         patience: float | None = None,

@@ -11,19 +11,25 @@ _WORTH_A_THREAD: Final = 64 << 10  # bytes; below, the hop costs more than the s
 
 
 class Meter:
-    """Counts and sums bytes; large pieces off the event loop."""
+    """Counts and sums bytes in their order, large pieces off the event loop.
+
+    Such a piece is summed while it goes on its way, and before the next one.
+    """
 
     def __init__(self, report: Callable[[int], None] | None = None) -> None:
         self.length = 0
         self._report = report  # told of each piece, and of all that is taken back
         self._md5 = hashlib.md5(usedforsecurity=False)
+        self._running: asyncio.Future[None] | None = None
 
     async def add(self, chunk: bytes) -> None:
         """Count ``chunk`` in."""
+        await self._settle()
         if len(chunk) < _WORTH_A_THREAD:
             self._md5.update(chunk)
         else:
-            await asyncio.to_thread(self._md5.update, chunk)
+            loop = asyncio.get_running_loop()
+            self._running = loop.run_in_executor(None, self._md5.update, chunk)
         self.count(len(chunk))
 
     def count(self, length: int) -> None:
@@ -37,10 +43,15 @@ class Meter:
         if self._report is not None:
             self._report(-self.length)
 
-    @property
-    def md5(self) -> bytes:
+    async def md5(self) -> bytes:
         """Return the sum of all that was counted in so far."""
+        await self._settle()
         return self._md5.digest()
+
+    async def _settle(self) -> None:
+        if self._running is not None:
+            await self._running
+            self._running = None
 
 
 def announced(headers: Mapping[str, str]) -> bytes | None:

@@ -138,7 +138,7 @@ async def pull(
                         await state.meter.add(rest)
                         yield rest
                     skip = max(0, skip - len(chunk))
-            state.check()
+            await state.check()
             return
         except (*BROKEN, *_RETRIED) as error:
             failure = error
@@ -200,7 +200,7 @@ class _Progress:
             raise errors.TransferFailed("the file changed while it was read")
         return skip
 
-    def check(self) -> None:
+    async def check(self) -> None:
         """Raise unless all has come, and come right."""
         file = self._file or _File()
         total, md5 = file.total, file.md5
@@ -208,7 +208,7 @@ class _Progress:
             raise errors.TransferFailed("nothing tells whether the rest is of the same file")
         if total is not None and self.meter.length != total:
             raise errors.ServiceUnavailable(f"{self.meter.length} of {total} bytes came")
-        if md5 is not None and self.meter.md5 != md5:
+        if md5 is not None and await self.meter.md5() != md5:
             raise errors.ChecksumMismatch("other bytes came than the service announced")
 
 

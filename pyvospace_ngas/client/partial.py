@@ -70,7 +70,7 @@ async def _filled(
             async with aclosing(downloads.pull(connection, offer, meter)) as chunks:
                 async for chunk in chunks:
                     await asyncio.to_thread(file.write, chunk)
-            return meter.md5.hex()
+            return (await meter.md5()).hex()
         except _AFRESH:
             meter.take_back()
             await asyncio.to_thread(file.truncate, 0)

@@ -29,7 +29,8 @@ from pyvospace_ngas.model.content import NODE_AFTER, NODE_BEFORE, NODE_CHANGED, 
 
 Offer = Callable[[], Awaitable[Sequence[str]]]
 
-_CHUNK: Final = 256 << 10
+_PIECE: Final = 1 << 20  # bytes that are read and summed at once
+_CHUNK: Final = 256 << 10  # bytes that are sent at once, each time within the patience
 HELD: Final = 256 << 10  # bytes that are sent at once, from memory
 _WORTH_ASKING: Final = 4 << 20  # bytes; larger bodies wait for "100 Continue" before they start
 _DIGEST_FIRST: Final = 5 << 20  # bytes; smaller files are summed before they are sent
@@ -151,12 +152,12 @@ async def _put(
     except BROKEN as error:
         if sending.failure is not None:
             raise sending.failure from None
-        if sending.finished and await _has(connection, endpoint, meter.md5):
-            return Stored(meter.length, meter.md5.hex())
+        if sending.finished and await _has(connection, endpoint, md5 := await meter.md5()):
+            return Stored(meter.length, md5.hex())
         raise connection.unreachable(endpoint, error) from error
     if status not in (200, 201):
         raise fault(status, body)
-    return _checked(Stored(meter.length, meter.md5.hex()), told)
+    return _checked(Stored(meter.length, (await meter.md5()).hex()), told)
 
 
 async def _put_held(
@@ -244,13 +245,14 @@ class _Sending:
         self.failure: Exception | None = None
         self.finished = False
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Give the source's bytes; the time allowed runs from one piece to the next."""
+    async def chunks(self) -> AsyncIterator[memoryview]:
+        """Give the source's bytes; the time allowed runs from one chunk to the next."""
         try:
-            async for chunk in self.source.open():
-                await self.meter.add(chunk)
-                self._wait(self.patience)
-                yield chunk
+            async for piece in self.source.open():
+                await self.meter.add(piece)
+                for start in range(0, len(piece), _CHUNK):
+                    self._wait(self.patience)
+                    yield memoryview(piece)[start : start + _CHUNK]
                 self._wait(None)  # for as long as the source takes
             self._check()
         except Exception as error:
@@ -278,19 +280,19 @@ async def _stream(data: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
 
 
 async def _pieces(data: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(data), _CHUNK):
-        yield data[start : start + _CHUNK]
+    for start in range(0, len(data), _PIECE):
+        yield data[start : start + _PIECE]
 
 
 async def _file(fd: int, size: int) -> AsyncIterator[bytes]:
     """Give the first ``size`` bytes of a file; a file that grows does not disturb."""
     start = 0
     while start < size:
-        chunk = await asyncio.to_thread(os.pread, fd, min(_CHUNK, size - start), start)
-        if not chunk:
+        piece = await asyncio.to_thread(os.pread, fd, min(_PIECE, size - start), start)
+        if not piece:
             return
-        start += len(chunk)
-        yield chunk
+        start += len(piece)
+        yield piece
 
 
 def _file_md5(fd: int, size: int) -> bytes:
