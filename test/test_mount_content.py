@@ -19,7 +19,7 @@ from pyvospace_ngas.errors import PreconditionFailed, ServiceUnavailable, Transf
 from pyvospace_ngas.fuse.chunks import BLOCK, Content, Fetch
 
 DATA = random.Random(8).randbytes(5 * BLOCK + 5)
-PATIENCE = 1.0
+PATIENCE = 1.5
 PIECE = 128 << 10
 
 
@@ -106,8 +106,8 @@ async def test_of_many_that_read_in_order_nobody_has_bytes_fetched_twice(
     rude: RudeSpace, tmp_path: Path
 ) -> None:
     rude.files = {f"/{each}": random.Random(each).randbytes(24 * BLOCK) for each in range(6)}
-    room = 32 * BLOCK
-    async with mount_support.contents(rude, [*rude.files], tmp_path, PATIENCE, room) as found:
+    files, room = [*rude.files], 32 * BLOCK
+    async with mount_support.contents(rude, files, tmp_path, 10 * PATIENCE, room) as found:
 
         def work() -> None:
             data = bytearray(BLOCK)
