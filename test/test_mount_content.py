@@ -154,7 +154,7 @@ async def test_a_slow_link_is_no_failure(rude: RudeSpace, content: Content) -> N
     rude.bytes_next.extend([Rude.TRICKLE] * 20)
     begun = time.monotonic()
     assert await asyncio.to_thread(read, content) == DATA
-    assert time.monotonic() - begun > 2 * PATIENCE
+    assert time.monotonic() - begun > PATIENCE
 
 
 async def test_a_server_that_is_silent_is_not_waited_for_longer(
