@@ -19,7 +19,7 @@ from pyvospace_ngas.model.uri import NodePath, encode
 from pyvospace_ngas.xml.answers import read_node_document
 from pyvospace_ngas.xml.nodes import write_template
 
-_AS_JSON: Final = "RESPONSEFORMAT=json"
+AS_JSON: Final = "RESPONSEFORMAT=json"
 _FOR_ENDPOINT: Final = {"Prefer": "endpoint"}
 _LINK: Final = re.compile(r'<([^>]+)>; rel="(describes|edit-media)"\Z')
 
@@ -59,7 +59,7 @@ async def get(
     fields = {} if etag is None else {"If-None-Match": etag}
     if endpoint:
         fields |= _FOR_ENDPOINT
-    url = service.node(path, f"detail=properties&limit=0&{_AS_JSON}")
+    url = service.node(path, f"detail=properties&limit=0&{AS_JSON}")
     answer = await connection.ask("GET", url, fields=fields)
     place = _place(answer)
     if answer.status == 304:
@@ -69,7 +69,7 @@ async def get(
 
 async def listing(connection: Connection, service: Service, path: NodePath) -> Answer:
     """Return what shows a container with all its children, which may be a long `document`."""
-    url = service.node(path, f"detail=properties&{_AS_JSON}")
+    url = service.node(path, f"detail=properties&{AS_JSON}")
     return await connection.ask("GET", url)
 
 
@@ -83,7 +83,7 @@ def document(answer: Answer) -> NodeDocument:
 
 async def is_empty(connection: Connection, service: Service, path: NodePath) -> bool:
     """Tell whether a container has no children."""
-    answer = await connection.ask("GET", service.node(path, f"detail=min&limit=1&{_AS_JSON}"))
+    answer = await connection.ask("GET", service.node(path, f"detail=min&limit=1&{AS_JSON}"))
     return not document(answer).children
 
 
@@ -107,9 +107,10 @@ async def change(
     service: Service,
     path: NodePath,
     properties: Mapping[str, str | None],
+    target: str | None = None,
 ) -> Seen:
-    """Change properties; ``None`` takes one away."""
-    template = NodeTemplate(path, None, properties)
+    """Change properties, and where a link leads; ``None`` takes a property away."""
+    template = NodeTemplate(path, None, properties, target)
     return await _send(connection, service, "POST", template, again=True)
 
 
@@ -158,7 +159,7 @@ async def _send(
     endpoint: bool = False,
 ) -> Seen:
     wanted = write_template(template, service.space).encode()
-    url = service.node(template.path, _AS_JSON)
+    url = service.node(template.path, AS_JSON)
     fields = _FOR_ENDPOINT if endpoint else {}
     answer = await connection.ask(method, url, wanted, again=again, fields=fields)
     return Seen(document(answer), answer.headers.get("ETag"), _place(answer))

@@ -14,7 +14,7 @@ import aiohttp
 from yarl import URL
 
 from pyvospace_ngas import errors
-from pyvospace_ngas.client import account, changes, downloads, transfers, trees, uploads
+from pyvospace_ngas.client import account, changes, direct, downloads, transfers, trees, uploads
 from pyvospace_ngas.client import partial as partial_files
 from pyvospace_ngas.client.connection import ATTEMPTS, Connection
 from pyvospace_ngas.client.discovery import Service, discover, node_path
@@ -24,12 +24,7 @@ from pyvospace_ngas.model.job import Phase
 from pyvospace_ngas.model.node import Detail, NodeTemplate, NodeType, Order, Sort
 from pyvospace_ngas.model.transfer import Direction
 from pyvospace_ngas.model.uri import NodePath
-from pyvospace_ngas.xml.answers import (
-    JobDocument,
-    read_job,
-    read_jobs,
-    read_node_document,
-)
+from pyvospace_ngas.xml.answers import JobDocument, read_job, read_jobs
 from pyvospace_ngas.xml.nodes import write_template
 
 PAGE: Final = 1000
@@ -122,13 +117,18 @@ class VOSpace:
         target: str | None = None,
     ) -> NodeDocument:
         """Make a node, a container unless said otherwise, and return it as the service sees it."""
-        return await self._write("PUT", path, type, properties or {}, target, again=False)
+        service = await self.service()
+        where = node_path(path, service.space)
+        made = (self._connection, service, where, type, properties or {}, target)
+        return (await direct.create(*made)).node
 
     async def set_properties(
         self, path: Where, properties: Mapping[str, str | None], target: str | None = None
     ) -> NodeDocument:
         """Change these properties of a node, take away those that are ``None``."""
-        return await self._write("POST", path, None, properties, target, again=True)
+        service = await self.service()
+        where = node_path(path, service.space)
+        return (await direct.change(self._connection, service, where, properties, target)).node
 
     async def get(
         self, path: Where, detail: Detail = Detail.MAX, limit: int | None = 0
@@ -337,23 +337,6 @@ class VOSpace:
             await self._connection.pause(attempt)
             attempt += 1
 
-    async def _write(
-        self,
-        method: str,
-        path: Where,
-        type_: NodeType | None,
-        properties: Mapping[str, str | None],
-        target: str | None,
-        *,
-        again: bool,
-    ) -> NodeDocument:
-        service = await self.service()
-        template = NodeTemplate(node_path(path, service.space), type_, properties, target)
-        document = write_template(template, service.space).encode()
-        url = service.node(template.path)
-        answer = await self._connection.ask(method, url, document, again=again)
-        return read_node_document(answer.body)
-
     async def _node(
         self,
         service: Service,
@@ -368,8 +351,8 @@ class VOSpace:
         if order != BY_NAME:
             query += f"&sort={_SORTS[order.sort]}&order={'desc' if order.descending else 'asc'}"
         query += "" if start is None else f"&uri={quote(start, safe='')}"
-        answer = await self._connection.ask("GET", service.node(path, query))
-        return read_node_document(answer.body)
+        answer = await self._connection.ask("GET", service.node(path, f"{query}&{direct.AS_JSON}"))
+        return direct.document(answer)
 
     async def _offer(
         self,
