@@ -359,6 +359,31 @@ def test_what_was_just_written_is_not_asked_for(site: Site, tmp_path: Path, vers
 
 
 @pytest.mark.skipif(mount_support.why_not() is not None, reason=str(mount_support.why_not()))
+@pytest.mark.parametrize("version", mount_support.versions(), ids=lambda v: f"libfuse{v}")
+def test_what_was_just_renamed_is_not_asked_for(site: Site, tmp_path: Path, version: int) -> None:
+    path, some = site.container(), [f"r{number}" for number in range(12)]
+    with mounted(site, tmp_path / "a", path, f"fuse={version}", "kernel=0.001") as m:
+        (m / "d").mkdir()
+        for name in some:
+            (m / name[1:]).write_bytes(name.encode())
+        (m / "r0").write_bytes(b"to be replaced")
+        wait_until(lambda: m.status()["changes"] == "told")
+        for name in some:
+            (m / name[1:]).rename(m / name)
+        (m / "r11").rename(m / "d/r11")
+        (m / "d").rename(m / "e")
+        some = ["e" if name == "r11" else name for name in some]
+        before = m.status()["requests"]
+        for _ in range(5):  # while the server tells what we know already
+            ours = [shown(m / name) for name in some]
+            time.sleep(0.2)
+        assert m.status()["requests"] - before <= 5  # where the server was not heard for a moment
+        assert (m / "r0").read_bytes() == b"r0"
+        with mounted(site, tmp_path / "b", path, f"fuse={version}") as other:
+            assert [shown(other / name) for name in some] == ours
+
+
+@pytest.mark.skipif(mount_support.why_not() is not None, reason=str(mount_support.why_not()))
 def test_what_others_set_while_a_file_was_written_is_seen(site: Site, tmp_path: Path) -> None:
     path = site.container()
     public = stack.properties(publicread="true")

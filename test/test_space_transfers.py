@@ -381,6 +381,21 @@ async def test_who_prefers_the_representation_needs_no_second_request(alice: Cal
     assert (refused.status, refused.fault) == (404, "NodeNotFound")
 
 
+async def test_who_moves_a_node_learns_its_tag(alice: Caller) -> None:
+    await alice.push("/home/alice/f", DATA)
+    await alice.push("/home/alice/h", DATA)
+    over = EXACT.replace("exact", "overwrite")
+    for source, destination, param in (("f", "g", EXACT), ("g", "h", EXACT + over)):
+        before = (await alice.get(f"/nodes/home/alice/{source}")).headers["ETag"]
+        document = relocation(f"/home/alice/{source}", f"/home/alice/{destination}", keep=False)
+        document = document.replace("</vos:transfer>", f"{param}</vos:transfer>")
+        answer = await alice.request("POST", "/synctrans", document, REPRESENTED)
+        now = await alice.get(f"/nodes/home/alice/{destination}")
+        told = [answer.headers[f"X-VO-Node-{name}"] for name in ("Before", "After", "Changed")]
+        assert told[:2] == [before, now.headers["ETag"]]
+        assert f'core#ctime" readOnly="true">{told[2]}<' in now.text
+
+
 async def test_the_job_of_a_synchronous_move_tells_what_was_done(alice: Caller) -> None:
     await alice.push("/home/alice/f", DATA)
     document = relocation("/home/alice/f", "/home/alice/g", keep=False)

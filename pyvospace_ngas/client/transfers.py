@@ -12,6 +12,7 @@ from pyvospace_ngas import errors
 from pyvospace_ngas.client.connection import Answer, Connection
 from pyvospace_ngas.client.discovery import Service
 from pyvospace_ngas.client.faults import fault, of_text
+from pyvospace_ngas.model.content import Step
 from pyvospace_ngas.model.job import Phase, is_over
 from pyvospace_ngas.model.standard import (
     HTTP_GET,
@@ -95,10 +96,11 @@ async def move_over(
     destination: str,
     *,
     over: bool = True,
-) -> None:
+) -> Step | None:
     """Make ``destination`` a node's name, at once; ``over`` a file or link that has it, if so.
 
-    A container that has it is in the way: `DuplicateNode`.
+    A container that has it is in the way: `DuplicateNode`. Returns what that made of the node,
+    where it is told.
     """
     own = service.space.identifier
     transfer = Transfer(
@@ -112,7 +114,7 @@ async def move_over(
         "POST", service.sync, document, again=False, fields={"Prefer": "return=representation"}
     )
     if "Preference-Applied" in answer.headers:  # else a refusal would have been the answer
-        return
+        return Step.told(answer.headers)
     place = str(connection.here(location(answer), answer.url)).partition("?")[0]
     job_url = URL(place.removesuffix(_DETAILS), encoded=True)
     job = await job_at(connection, job_url, 0)
@@ -122,6 +124,7 @@ async def move_over(
         raise await failure(connection, job_url)
     if job.phase is not Phase.COMPLETED:
         raise errors.TransferFailed(f"the job ended as {job.phase}")
+    return None
 
 
 async def relocate(

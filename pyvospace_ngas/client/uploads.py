@@ -25,7 +25,7 @@ from pyvospace_ngas.client import digests
 from pyvospace_ngas.client.connection import ATTEMPTS, BROKEN, UNSENT, Connection
 from pyvospace_ngas.client.faults import fault
 from pyvospace_ngas.errors import VOSpaceError
-from pyvospace_ngas.model.content import NODE_AFTER, NODE_BEFORE, NODE_CHANGED, PROPERTIES, Step
+from pyvospace_ngas.model.content import PROPERTIES, Step
 
 Offer = Callable[[], Awaitable[Sequence[str]]]
 
@@ -188,11 +188,7 @@ def _checked(sent: Stored, fields: Mapping[str, str]) -> Stored:
     announced = digests.announced(fields)
     if announced is not None and announced.hex() != sent.md5:
         raise errors.ChecksumMismatch("the service stored other bytes than were sent")
-    before, after = fields.get(NODE_BEFORE), fields.get(NODE_AFTER)
-    changed = fields.get(NODE_CHANGED)
-    if before is None or after is None or changed is None:
-        return sent
-    return replace(sent, step=Step(before, after, changed))
+    return replace(sent, step=Step.told(fields))
 
 
 def _headers(source: Source, fields: Mapping[str, str]) -> dict[str, str]:

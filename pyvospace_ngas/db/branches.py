@@ -134,8 +134,10 @@ async def lock_structure(db: Connection) -> None:
 
 async def attach(
     db: Connection, node_id: int, origin: tuple[int | None, str], parent_id: int, name: str
-) -> bool:
-    """Hang a node, with all below it, at another place; ``False`` when it left ``origin``.
+) -> int | None:
+    """Hang a node, with all below it, at another place; return the version that it has there.
+
+    ``None``, and nothing is done, when it left ``origin``.
 
     ``origin`` is its container and its name there: a file may be deleted at any time, and must
     not be moved out of the trash, from which it would be purged wherever it is.
@@ -149,7 +151,7 @@ async def attach(
                 update node set parent_id = parent.id, name = $3, ctime = now(),
                        version = version + 1
                   from parent where node.id = $1 and node.parent_id = $4 and node.name = $5
-             returning node.id
+             returning node.version
             ), noted as (
                 insert into change (parent_id, name)
                      select place.parent_id, place.name
@@ -157,7 +159,7 @@ async def attach(
                                    as place (parent_id, name)
                       where place.parent_id >= 0 -- neither the trash nor where copies are made
             )
-            select exists (select from parent) as is_there, exists (select from moved) as is_moved
+            select exists (select from parent) as is_there, (select version from moved) as version
             """,
             node_id,
             parent_id,
@@ -169,7 +171,8 @@ async def attach(
     assert row is not None  # noqa: S101 - it is one row whatever is found
     if not row["is_there"]:
         raise ContainerNotFound("the container went away meanwhile")
-    return bool(row["is_moved"])
+    version: int | None = row["version"]
+    return version
 
 
 async def copy_tree(db: Connection, node_id: int, owner: str) -> int | None:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from pyvospace_ngas.client.uploads import Stored
 from pyvospace_ngas.errors import InvalidURI
 from pyvospace_ngas.model import standard
-from pyvospace_ngas.model.content import EMPTY_MD5
+from pyvospace_ngas.model.content import EMPTY_MD5, Step
 from pyvospace_ngas.model.documents import NodeDocument, moment
 from pyvospace_ngas.model.node import NodeType
 from pyvospace_ngas.model.uri import NodePath, Space
@@ -266,6 +266,19 @@ def link_text(found: Entry, link: NodePath, root: NodePath, space: Space, own: W
         common += 1
     steps = [".."] * (len(here) - common) + list(path.parts[common:])
     return "/".join(steps) or "."
+
+
+def moved(found: Entry, step: Step | None, asked: float) -> Entry:
+    """Return ``found`` as it is at another place; with a tag where nothing is guessed.
+
+    That is where the server tells what became of the very node that ``found`` is, as it was
+    ``asked`` to move it.
+    """
+    if step is None or step.before != found.etag:
+        return found._replace(etag=None)
+    props = {**found.properties, standard.CTIME: step.changed}
+    ctime = _nanoseconds(step.changed)
+    return found._replace(properties=props, ctime=ctime, etag=step.after, asked=asked)
 
 
 def written(

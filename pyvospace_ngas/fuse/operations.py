@@ -217,21 +217,23 @@ class Mount:
             for file in self.files.below(source):
                 if file.is_promised:
                     file.flush()  # the journal knows its bytes by this name
-            moved = self._entry(source)
+            moved, asked = self._entry(source), time.monotonic()
             try:
                 try:
-                    remote.move(source, destination, over=replace)
+                    step = remote.move(source, destination, over=replace)
                 except DuplicateNode:
                     if not replace:
                         raise
                     self._make_way(destination, moved)
-                    remote.move(source, destination)
+                    step = remote.move(source, destination)
             except VOSpaceError:
                 tree.forget(source)
                 tree.forget(destination)
                 raise
             self.files.move(source, destination)
-            tree.move(source, destination, moved)
+            here = self.files.find(destination)
+            is_ours = here is not None and here.is_dirty  # what is shown, not the server's
+            tree.move(source, destination, entries.moved(moved, None if is_ours else step, asked))
         return 0
 
     @operation

@@ -28,6 +28,7 @@ from pyvospace_ngas.errors import (
 )
 from pyvospace_ngas.fuse.entries import Entry, Words, entry, words
 from pyvospace_ngas.fuse.settings import Settings
+from pyvospace_ngas.model.content import Step
 from pyvospace_ngas.model.node import NodeType
 from pyvospace_ngas.model.uri import NodePath
 
@@ -270,12 +271,15 @@ class Remote:
         """Delete a node; a container only if nothing is in it."""
         self.call(lambda line: direct.delete(line, self.service, path, empty=empty), again=False)
 
-    def move(self, source: NodePath, destination: NodePath, *, over: bool = True) -> None:
-        """Move a node, atomically and ``over`` a file that is there, or not at all."""
+    def move(self, source: NodePath, destination: NodePath, *, over: bool = True) -> Step | None:
+        """Move a node, atomically and ``over`` a file that is there, or not at all.
+
+        Return what that made of the node, where the server tells.
+        """
         space = self.service.space
 
         names = space.uri(source), space.uri(destination)
-        self.call(
+        return self.call(
             lambda line: transfers.move_over(line, self.service, *names, over=over), again=False
         )
 

@@ -227,11 +227,11 @@ class Tree:
             self._forget_below(path)
 
     def move(self, source: NodePath, destination: NodePath, entry: Entry) -> None:
-        """Take in that we moved ``source``; its time of change is the server's to say."""
+        """Take in that we moved ``source``, which is ``entry`` now."""
         self.remove(source)
         with self._lock:
             self._forget_below(destination)
-        self.put(destination, entry._replace(etag=None))
+        self.put(destination, entry)
 
     def forget(self, path: NodePath | None = None) -> None:
         """Believe nothing any more: of one path, or of all."""

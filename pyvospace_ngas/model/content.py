@@ -1,16 +1,17 @@
 """The bytes of nodes: what they are, where they lie, and the attempts to bring them in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Self
 
 from pyvospace_ngas.errors import PreconditionFailed
 
-# Header fields of the answer to who put bytes in place, for those who keep a picture of the tree.
-NODE_BEFORE: Final = "X-VO-Node-Before"  # the node's entity tag until then,
-NODE_AFTER: Final = "X-VO-Node-After"  # the one that it has now,
-NODE_CHANGED: Final = "X-VO-Node-Changed"  # and when that was, as the node says it
+# Header fields of the answer to who put bytes in place, or moved a node, for those who keep a
+# picture of the tree:
+_BEFORE: Final = "X-VO-Node-Before"  # the node's entity tag until then,
+_AFTER: Final = "X-VO-Node-After"  # the one that it has now,
+_CHANGED: Final = "X-VO-Node-Changed"  # and when that was, as the node says it
 # One with which bytes come: properties for their node, as a JSON object in ASCII.
 PROPERTIES: Final = "X-VO-Properties"
 EMPTY_MD5: Final = "d41d8cd98f00b204e9800998ecf8427e"
@@ -88,11 +89,23 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What new bytes made of their node: its entity tags before and after, and the time in it."""
+    """What a change made of a node: its entity tags before and after, and the time in it."""
 
     before: str
     after: str
     changed: str
+
+    def fields(self) -> dict[str, str]:
+        """Return the header fields that tell it."""
+        return {_BEFORE: self.before, _AFTER: self.after, _CHANGED: self.changed}
+
+    @classmethod
+    def told(cls, fields: Mapping[str, str]) -> Self | None:
+        """Return what header fields tell, if they do."""
+        before, after, changed = (fields.get(name) for name in (_BEFORE, _AFTER, _CHANGED))
+        if before is None or after is None or changed is None:
+            return None
+        return cls(before, after, changed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from pyvospace_ngas.errors import IllegalTransition
+from pyvospace_ngas.model.content import Step
 from pyvospace_ngas.model.token import WHOLE, Scope
 from pyvospace_ngas.model.transfer import Protocol
 
@@ -151,6 +152,7 @@ class Job:
     scope: Scope = WHOLE  # what it may do of what its owner may: that of the token it came by
     found: Sequence[int] = ()  # the nodes that a search has found
     failures: Sequence[tuple[str, str]] = ()  # paths below which nodes were left alone, and why
+    moved: Step | None = None  # what a move has just made of its node: told then, and not kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,8 @@ async def execute(running: Running, who: Identity, job: Job, transfer: Transfer)
     try:
         relocate = await _relocation(running, who, job, transfer)
         async with running.database.transaction(_lock(job)) as db:
-            await _finish(db, job.id, await relocate(db))
+            path = (await relocate(db)).path
+            await _finish(db, job.id, relocation.results(path, running.space))
     except _Aborted:
         log.info("the job %s was aborted; nothing of it was kept", job.id)
     except ServiceUnavailable:
@@ -113,18 +114,16 @@ def _aimed(running: Running, job: Job, transfer: Transfer) -> tuple[NodePath, re
 
 async def _relocation(
     running: Running, who: Identity, job: Job, transfer: Transfer
-) -> Callable[[Connection], Awaitable[list[tuple[str, str]]]]:
-    """Return what moves or copies inside a transaction, and tells the job's results."""
+) -> Callable[[Connection], Awaitable[relocation.Moved]]:
+    """Return what moves or copies inside a transaction."""
     source, aim = _aimed(running, job, transfer)
     deletes = job.kind is Kind.MOVE and aim.path.name == NULL
     refusing = await running.refusing() if deletes else ()
 
-    async def relocate(db: Connection) -> list[tuple[str, str]]:
+    async def relocate(db: Connection) -> relocation.Moved:
         if job.kind is Kind.MOVE:
-            path = await relocation.move(db, who, source, aim, running.delete_limit, refusing)
-        else:
-            path = await relocation.copy(db, who, source, aim)
-        return relocation.results(path, running.space)
+            return await relocation.move(db, who, source, aim, running.delete_limit, refusing)
+        return relocation.Moved(await relocation.copy(db, who, source, aim))
 
     return relocate
 
@@ -175,7 +174,9 @@ async def _move_now(running: Running, who: Identity, job: Job, transfer: Transfe
         return done
     relocate = await _relocation(running, who, job, transfer)
     async with running.database.transaction(branches.ALONE) as db:
-        return await jobs.insert_completed(db, job, await relocate(db))
+        moved = await relocate(db)
+        done = await jobs.insert_completed(db, job, relocation.results(moved.path, running.space))
+        return relocation.stepped(done, moved)
 
 
 async def _offer_now(running: Running, who: Identity, job: Job, transfer: Transfer) -> Job:

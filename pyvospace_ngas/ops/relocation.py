@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pyvospace_ngas.db import branches, moves, nodes, paths
@@ -25,9 +25,11 @@ from pyvospace_ngas.model.access import (
     parent_to_take_from,
     reach,
 )
-from pyvospace_ngas.model.condition import Condition
+from pyvospace_ngas.model.condition import Condition, etag
+from pyvospace_ngas.model.content import Step
 from pyvospace_ngas.model.job import Job
 from pyvospace_ngas.model.node import HIDDEN_ID, ROOT_ID, Node, NodeType
+from pyvospace_ngas.model.properties import timestamp
 from pyvospace_ngas.model.uri import AUTO, NULL, NodePath, Space
 from pyvospace_ngas.ops import quotas
 from pyvospace_ngas.ops.nodes import delete_node
@@ -57,6 +59,14 @@ class Place:
     replaced: Node | None = None  # what is there, and is to make room
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a move has done: where the tree hangs now, and its top as far as its tag goes."""
+
+    path: NodePath
+    node: Node | None = None  # none where nothing has changed, or it was deleted
+
+
 async def move(
     db: Connection,
     who: Identity,
@@ -64,7 +74,7 @@ async def move(
     aim: Aim,
     limit: int,
     refusing: Collection[str] = (),
-) -> NodePath:
+) -> Moved:
     """Move a tree inside the caller's transaction, the structure's alone; return where it is now.
 
     ``limit`` and ``refusing`` are those of `delete_node`, which is what a move to ``.null`` is.
@@ -73,16 +83,17 @@ async def move(
     """
     if aim.path.name == NULL:
         await delete_node(db, who, source, limit, refusing)
-        return aim.path
+        return Moved(aim.path)
     chain, place = await _way(db, who, source, aim)
     node = chain[-1]
     if place.replaced is not None and place.replaced.id == node.id:
-        return place.path
+        return Moved(place.path)
     await _make_room(db, who, place, aim.overwrite)
-    if not await _attach(db, node.id, (node.parent_id, node.name), place):
+    version = await _attach(db, node.id, (node.parent_id, node.name), place)
+    if version is None:
         raise NodeNotFound(source)
     await quotas.moved(db, node.id, chain[:-1], place.above)
-    return place.path
+    return Moved(place.path, node._replace(version=version))
 
 
 async def move_at_once(
@@ -101,10 +112,23 @@ async def move_at_once(
     if aim.overwrite is not None:
         aim.overwrite.check(None)
     told, name, seen = results(place.path, space), place.path.name, [*chain, *place.above]
+    node = chain[-1]
     try:
-        return await moves.move(db, job, told, chain[-1], place.parent, name, seen)
+        done = await moves.move(db, job, told, node, place.parent, name, seen)
     except DuplicateNode as error:
         raise DuplicateNode(place.path) from error
+    if done is None:
+        return None
+    return stepped(done, Moved(place.path, node._replace(version=node.version + 1)))
+
+
+def stepped(done: Job, moved: Moved) -> Job:
+    """Return a job whose transaction has moved something, with what that made of its node."""
+    node = moved.node
+    if node is None or done.started is None:
+        return done
+    before = etag(node._replace(version=node.version - 1))
+    return replace(done, moved=Step(before, etag(node), timestamp(done.started)))
 
 
 def results(path: NodePath, space: Space) -> list[tuple[str, str]]:
@@ -155,7 +179,7 @@ async def copy(
     there = await paths.resolve(db, destination)
     place = await _place(db, who, node, source, aim, there)
     await _make_room(db, who, place, aim.overwrite)
-    if not await _attach(db, copied, (HIDDEN_ID, str(copied)), place):
+    if await _attach(db, copied, (HIDDEN_ID, str(copied)), place) is None:
         raise NodeNotFound(source)
     await quotas.moved(db, copied, (), place.above)
     return place.path
@@ -249,7 +273,7 @@ async def _make_room(
 
 async def _attach(
     db: Connection, node_id: int, origin: tuple[int | None, str], place: Place
-) -> bool:
+) -> int | None:
     try:
         return await branches.attach(db, node_id, origin, place.parent.id, place.path.name)
     except DuplicateNode as error:

@@ -54,7 +54,8 @@ async def restore(
         raise PermissionDenied(f"{who} may not write {found.path}")
     await trash.forget(db, node_id)
     try:
-        if not await branches.attach(db, node_id, (TRASH_ID, str(node_id)), parent.id, path.name):
+        origin = (TRASH_ID, str(node_id))
+        if await branches.attach(db, node_id, origin, parent.id, path.name) is None:
             raise _nothing(node_id)
         await quotas.moved(db, node_id, (), chain)
     except DuplicateNode as error:

@@ -19,14 +19,7 @@ from pyvospace_ngas.errors import (
     ServiceUnavailable,
     VOSpaceError,
 )
-from pyvospace_ngas.model.content import (
-    NODE_AFTER,
-    NODE_BEFORE,
-    NODE_CHANGED,
-    PROPERTIES,
-    Attempt,
-    Committed,
-)
+from pyvospace_ngas.model.content import PROPERTIES, Attempt, Committed
 from pyvospace_ngas.model.endpoint import Endpoint
 from pyvospace_ngas.model.properties import NOTHING, Settings, with_bytes
 from pyvospace_ngas.model.quota import Room
@@ -68,13 +61,7 @@ async def receive(request: web.Request, service: Service, endpoint: Endpoint) ->
 def created_headers(committed: Committed) -> dict[str, str]:
     """Return the fields that tell which bytes an endpoint has put in place."""
     fields = {"Digest": digest_header(committed.md5), "ETag": f'"{committed.md5}"'}
-    if (step := committed.step) is not None:
-        fields |= {
-            NODE_BEFORE: step.before,
-            NODE_AFTER: step.after,
-            NODE_CHANGED: step.changed,
-        }
-    return fields
+    return fields if committed.step is None else fields | committed.step.fields()
 
 
 def _created(committed: Committed) -> web.Response:

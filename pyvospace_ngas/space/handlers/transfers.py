@@ -62,6 +62,7 @@ def _represented(request: web.Request, job: Job, transfer: Transfer) -> web.Resp
     headers = {
         "Content-Location": _details_url(request, job),
         "Preference-Applied": _REPRESENTATION,
+        **({} if job.moved is None else job.moved.fields()),
     }
     return xml(_details(request, job, transfer), headers=headers)
 
