@@ -50,7 +50,7 @@ class Meter:
 
     async def _settle(self) -> None:
         if self._running is not None:
-            await self._running
+            await asyncio.shield(self._running)  # who is cut off here may go on with the rest
             self._running = None
 
 
