@@ -374,9 +374,10 @@ def test_what_was_just_renamed_is_not_asked_for(site: Site, tmp_path: Path, vers
         (m / "d").rename(m / "e")
         some = ["e" if name == "r11" else name for name in some]
         before = m.status()["requests"]
+        ours = [shown(m / name) for name in some]
         for _ in range(5):  # while the server tells what we know already
-            ours = [shown(m / name) for name in some]
             time.sleep(0.2)
+            assert [shown(m / name) for name in some] == ours
         assert m.status()["requests"] - before <= 5  # where the server was not heard for a moment
         assert (m / "r0").read_bytes() == b"r0"
         with mounted(site, tmp_path / "b", path, f"fuse={version}") as other:
