@@ -148,9 +148,10 @@ class Database:
             # A cancelled query leaves the protocol in the middle of it: such a connection is lost.
             connection.terminate()
             raise
-        except asyncpg.InterfaceError as error:
-            # Also what a transaction meets at its end on a connection that was lost inside of it.
-            lost = connection.is_closed()
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            # Also what a transaction meets at its end on a connection that was lost inside of it,
+            # and the second of them what comes between the server's last word and its hanging up.
+            lost = connection.is_closed() or isinstance(error, asyncpg.InternalClientError)
             connection.terminate()
             if lost:
                 raise ServiceUnavailable("the database went away; try again later") from error
