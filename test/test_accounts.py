@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 
 from pyvospace_ngas.db import accounts as queries
@@ -234,6 +235,54 @@ async def test_a_removal_that_is_cancelled_lets_the_user_in_again(database: Data
     removal.cancel()
     await asyncio.wait([removal])
     assert not await is_out()
+
+
+async def test_a_removal_that_is_cancelled_as_it_commits_lets_the_user_in_again(dsn: str) -> None:
+    """PostgreSQL has kept them out, and its word of that is still on its way."""
+    committed = asyncio.Event()
+
+    class Late(asyncpg.Connection):
+        async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:
+            told: str = await super().execute(query, *args, timeout=timeout)
+            if query == "commit":
+                committed.set()
+                await asyncio.sleep(3600)
+            return told
+
+    async with Database(dsn, 1) as database, database.acquire() as db:
+        await accounts.add(db, "ann", PASSWORD)
+        late = await asyncpg.connect(dsn, connection_class=Late)
+        removal = asyncio.create_task(accounts.remove(late, "ann"))
+        async with asyncio.timeout(20):
+            await committed.wait()
+        assert await accounts.find(db, "ann") is None
+        removal.cancel()
+        await asyncio.wait([removal])
+        assert await accounts.find(db, "ann") is not None
+        await late.close()
+
+
+async def test_a_removal_that_is_cancelled_at_any_moment_is_whole_or_none(
+    database: Database,
+) -> None:
+    async def is_there_after(moment: float) -> bool:
+        """Add a user, cancel their removal after ``moment`` s; tell whether they are there."""
+        async with database.acquire() as db:
+            await accounts.add(db, "ann", PASSWORD)
+            removal = asyncio.create_task(accounts.remove(db, "ann"))
+            await asyncio.wait([removal], timeout=moment)
+            removal.cancel()
+            await asyncio.wait([removal])
+            left = await accounts.listing(db)
+            assert not any(account.disabled for account in left)
+            if left:
+                await accounts.remove(db, "ann")
+        return bool(left)
+
+    assert await is_there_after(0)
+    for step in range(1, 60):
+        await is_there_after(step * 0.0002)
+    assert not await is_there_after(10)
 
 
 async def test_who_a_user_is_now(db: Connection) -> None:

@@ -85,7 +85,12 @@ async def set_groups(db: Connection, name: str, groups: Iterable[str]) -> None:
 async def set_disabled(db: Connection, name: str, disabled: bool) -> None:
     """Say whether ``name`` is kept from logging in."""
     await db.execute(
-        "update account set disabled = $2, version = version + 1 where name = $1", name, disabled
+        """
+        update account set disabled = $2, version = version + 1
+         where name = $1 and disabled <> $2
+        """,
+        name,
+        disabled,
     )
 
 

@@ -1,7 +1,8 @@
 """Accounts: made, changed and removed by administrators; looked up by the servers."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from pyvospace_ngas.db import accounts
@@ -125,20 +126,26 @@ async def remove(
     """
     if give_to is None:
         await _check_owns_nothing(db, name)
-    before = await _disable(db, name, give_to)
-    removed = False
-    try:
+    async with _kept_out(db, name, give_to):
         await asyncio.sleep(settle)
         given = await accounts.give_nodes(db, name, give_to) if give_to is not None else 0
         async with transaction(db):
             await accounts.delete_empty_home(db, name)
             await _check_owns_nothing(db, name)
             await accounts.delete(db, name)
-        removed = True
-    finally:
-        if not removed:
-            await accounts.set_disabled(db, name, before.disabled)
     return given
+
+
+@asynccontextmanager
+async def _kept_out(db: Connection, name: str, give_to: str | None) -> AsyncIterator[None]:
+    """Keep ``name`` out; when the rest fails or is cancelled, they are let in again."""
+    before = await _known(db, name)
+    try:
+        await _disable(db, name, give_to)  # who is cancelled here may have been kept out already
+        yield
+    except BaseException:
+        await accounts.set_disabled(db, name, before.disabled)
+        raise
 
 
 async def _check_owns_nothing(db: Connection, name: str) -> None:
@@ -149,8 +156,8 @@ async def _check_owns_nothing(db: Connection, name: str) -> None:
         )
 
 
-async def _disable(db: Connection, name: str, give_to: str | None) -> Account:
-    """Keep ``name`` out; return the account as it was."""
+async def _disable(db: Connection, name: str, give_to: str | None) -> None:
+    """Keep ``name`` out, if they and who inherits may be what is asked for."""
     async with transaction(db):
         await accounts.lock(db)
         account = await _known(db, name)
@@ -161,7 +168,6 @@ async def _disable(db: Connection, name: str, give_to: str | None) -> Account:
         await accounts.set_disabled(db, name, True)
         if account.admin and not await has_administrator(db):
             raise InvalidArgument(f"{name} is the last administrator")
-    return account
 
 
 async def find(db: Connection, name: str) -> Account | None:
