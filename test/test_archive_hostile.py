@@ -96,6 +96,8 @@ async def test_any_name_is_kept_or_refused_whole(
     before = lines_of(tmp_path)
     for kind, name in NAMES.items():
         await keep_or_refuse(node, session, kind, name)
+    staging = tmp_path / "node/volumes/volume1/staging"  # its names go after the answer
+    await until(lambda: not any(staging.iterdir()))
     new = lines_of(tmp_path) - before
     assert {each for each in new if not each.startswith("node/volumes/volume1/arch/")} <= {
         *("node/volumes/volume1/arch", "node/ngas.sqlite-wal", "node/ngas.sqlite-shm")
