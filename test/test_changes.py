@@ -306,6 +306,16 @@ async def test_a_change_is_told_with_what_the_node_is_now(alice: Caller) -> None
         await until(lambda: "current" in heard.words)
 
 
+async def test_the_first_one_to_follow_is_told_at_once_how_current_it_is(
+    alice: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers, "BEAT", 3600.0)
+    for _ in range(2):  # in between nobody follows, and the server looks no more
+        async with follow(alice) as heard:
+            await until(lambda: "current" in heard.words)
+        await asyncio.sleep(2 * feed.TICK)
+
+
 async def test_a_stream_goes_on_where_another_ended(alice: Caller) -> None:
     async with follow(alice) as heard:
         await alice.make("/home/alice/before", "DataNode")

@@ -4,6 +4,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import mount_support
@@ -152,6 +153,29 @@ def test_what_others_do_is_heard(site: Site, seen: Picture) -> None:
     wait_until(lambda: not seen.has("e"))
 
 
+class Walker:
+    """Somebody who goes through directories, one by one."""
+
+    def __init__(self, seen: Picture) -> None:
+        self._seen = seen
+        self.walks = Walks(seen.tree)
+
+    def enter(self, *parts: str) -> Mapping[str, Entry]:
+        path = NodePath((*self._seen.root.parts, *parts))
+        listing = self._seen.tree.listing(path)
+        self.walks.opened(path, listing)
+        return listing
+
+    def asks(self, expected: int, look: Callable[[], object]) -> None:
+        """Look, and see how many requests that makes, by the walk ahead as well."""
+        remote = self._seen.remote
+        before = remote.requests
+        look()
+        wait_until(lambda: remote.requests >= before + expected)
+        time.sleep(0.2)
+        assert remote.requests == before + expected
+
+
 @pytest.mark.parametrize("at_once", [False, True], ids=["who comes later", "a program"])
 def test_who_goes_through_directories_finds_the_next_ones_listed(
     site: Site, seen: Picture, monkeypatch: pytest.MonkeyPatch, at_once: bool
@@ -161,21 +185,8 @@ def test_who_goes_through_directories_finds_the_next_ones_listed(
         make(site, f"{seen.path}/{name}", "ContainerNode")
         make(site, f"{seen.path}/{name}/f")
     seen.listen()
-    walks = Walks(seen.tree)
-
-    def enter(*parts: str) -> Mapping[str, Entry]:
-        path = NodePath((*seen.root.parts, *parts))
-        listing = seen.tree.listing(path)
-        walks.opened(path, listing)
-        return listing
-
-    def asks(expected: int, look: Callable[[], object]) -> None:
-        before = seen.remote.requests
-        look()
-        wait_until(lambda: seen.remote.requests >= before + expected)
-        time.sleep(0.2)
-        assert seen.remote.requests == before + expected
-
+    walker = Walker(seen)
+    enter, asks = walker.enter, walker.asks
     try:
         asks(1, enter)
         asks(3 if at_once else 1, lambda: enter("a"))
@@ -188,7 +199,27 @@ def test_who_goes_through_directories_finds_the_next_ones_listed(
         asks(0, lambda: enter("e"))  # back
         assert all(set(enter(name)) >= {"f"} for name in "abcdefghijkl")
     finally:
-        walks.end()
+        walker.walks.end()
+
+
+def test_the_longer_a_walk_the_more_is_listed_before_it_is_asked_for(
+    site: Site, seen: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walks_, "_AT_ONCE", 60.0)
+    monkeypatch.setattr(walks_, "_TURN", 60.0)
+    names = "abcdefghijklmnopqrstuvwxyz"
+    for name in names:
+        make(site, f"{seen.path}/{name}", "ContainerNode")
+    seen.listen()
+    walker = Walker(seen)
+    try:
+        walker.asks(1, walker.enter)
+        # The first one and two ahead, then as before while the walk is short; in the end eight.
+        for name, requests in zip(names, (3, *[1] * 3, *[2] * 6, *[1] * 8), strict=False):
+            walker.asks(requests, partial(walker.enter, name))
+        walker.asks(0, lambda: [walker.enter(name) for name in names[18:]])
+    finally:
+        walker.walks.end()
 
 
 def test_the_echo_of_what_we_did_ourselves_is_no_news(seen: Picture) -> None:

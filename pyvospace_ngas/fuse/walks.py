@@ -1,7 +1,8 @@
 """Listings before they are asked for, for programs that go through directories in turn.
 
 As with a file that is read in order: the server lists the next ones while a program and the mount
-are busy with this one. A walk costs no more requests by that, only less waiting.
+are busy with this one, and more of them the longer the walk. It costs no more requests by that,
+only less waiting: a server may be far away.
 """
 
 import threading
@@ -16,7 +17,9 @@ from pyvospace_ngas.fuse.entries import Entry, Kind
 from pyvospace_ngas.fuse.tree import Tree
 from pyvospace_ngas.model.uri import NodePath
 
-_AHEAD: Final = 2  # directories that are listed before they are asked for
+_AHEAD: Final = 2  # directories that are listed before they are asked for, at the beginning
+_MOST: Final = 8  # and of a long walk: one more with each step
+_SURE: Final = 4  # steps in turn after which it is a long one
 _NEAR: Final = 4  # steps forward that count as the next: programs sort in ways of their own
 _TURN: Final = 2.0  # seconds from one to the next, beyond which nobody walks
 _WALKS: Final = 64  # directories through which somebody may walk, one below the other
@@ -32,6 +35,7 @@ class _Walk:
     at: float
     last: int = -1
     done: int = -1
+    steps: int = 0  # in turn
 
 
 class Walks:
@@ -41,7 +45,7 @@ class Walks:
         self._tree = tree
         self._lock = threading.Lock()
         self._walks: OrderedDict[NodePath, _Walk] = OrderedDict()  # the latest is the last
-        self._threads = ThreadPoolExecutor(_AHEAD, "ahead")
+        self._threads = ThreadPoolExecutor(_MOST, "ahead")
 
     def opened(self, path: NodePath, listing: Mapping[str, Entry]) -> None:
         """Take in that a directory was opened, and what is in it."""
@@ -73,9 +77,11 @@ class Walks:
         longest = _AT_ONCE if walk.last < 0 else _TURN
         walks = 0 < step <= _NEAR and now - walk.at < longest
         walk.at, walk.last = now, number
+        walk.steps = walk.steps + 1 if walks else 0
         if not walks:
             walk.done = number
             return []
-        begin, end = max(walk.done, number) + 1, number + 1 + _AHEAD
+        ahead = min(max(_AHEAD, _AHEAD + walk.steps - _SURE), _MOST)
+        begin, end = max(walk.done, number) + 1, number + 1 + ahead
         walk.done = max(walk.done, end - 1)
         return [parent / name for name in walk.names[begin:end]]

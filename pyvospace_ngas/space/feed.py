@@ -89,7 +89,7 @@ class Feed:
     async def tick(self) -> None:
         """Read what is new; waits while nobody follows."""
         if not self._wanted.is_set():
-            self._begun = False
+            self._begun, self.current = False, None
             await self._wanted.wait()
         try:
             while not await self._read():

@@ -16,7 +16,7 @@ from pyvospace_ngas.model.change import Change, Told, told
 from pyvospace_ngas.model.token import stored_path
 from pyvospace_ngas.model.uri import ROOT, NodePath, Space
 from pyvospace_ngas.ops import nodes
-from pyvospace_ngas.space.feed import FEED, Feed
+from pyvospace_ngas.space.feed import FEED, TICK, Feed
 from pyvospace_ngas.space.parameters import one, parameters, whole_number
 
 BEAT: Final = 1.0  # seconds between two words of a stream
@@ -66,7 +66,8 @@ async def _tell(
             now = monotonic()
             if now >= beat and end >= feed.end:
                 text += _current(feed, now, end)
-                beat = now + BEAT
+                # Who is the first to follow is told as soon as the feed has looked.
+                beat = now + (TICK if feed.current is None else BEAT)
             await _write(response, text)
             await feed.wait(end, max(0.0, beat - monotonic()))
             if monotonic() >= checked + CHECK:
