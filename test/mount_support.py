@@ -215,16 +215,23 @@ async def contents(
     rude: RudeSpace, paths: Sequence[str], folder: Path, patience: float, room: int
 ) -> AsyncIterator[list[Content]]:
     """Give files of a server that can be rude, as a mount reads them that keeps so many bytes."""
+    async with remote(rude, folder, patience) as asked:
+        chunks, found = Chunks(room), []
+        for path in paths:
+            data, reader = rude.files[path], asked.reader(parse_path(path))
+            found.append(Content(asked, chunks, reader, md5(data).hex(), len(data)))
+        yield found
+
+
+@asynccontextmanager
+async def remote(rude: RudeSpace, folder: Path, patience: float) -> AsyncIterator[Remote]:
+    """Give a server that can be rude, as a mount speaks to it."""
     async with TestServer(rude.app(), host="127.0.0.1") as server:
         url = str(server.make_url("/vospace"))
         remote = Remote(Settings(url, mountpoint="/", state=folder, patience=patience))
         try:
             await asyncio.to_thread(remote.start)
-            chunks, found = Chunks(room), []
-            for path in paths:
-                data, reader = rude.files[path], remote.reader(parse_path(path))
-                found.append(Content(remote, chunks, reader, md5(data).hex(), len(data)))
-            yield found
+            yield remote
         finally:
             rude.over.set()
             await asyncio.to_thread(remote.stop)

@@ -160,6 +160,9 @@ class RudeSpace:
         )
 
     async def _sync(self, request: web.Request) -> web.Response:
+        if request.content_type == "application/x-www-form-urlencoded":
+            target = str((await request.post())["TARGET"])
+            return self._offer(request, "put", target.removeprefix("vos://example.org~rude"))
         text = (await request.read()).decode()
         path = text.partition("<vos:target>vos://example.org~rude")[2].partition("<")[0]
         path = unescape(path)
@@ -172,7 +175,9 @@ class RudeSpace:
         return web.Response(status=303, headers={"Location": location})
 
     async def _details(self, request: web.Request) -> web.Response:
-        way, path = request.match_info["way"], request.rel_url.raw_query_string
+        return self._offer(request, request.match_info["way"], request.rel_url.raw_query_string)
+
+    def _offer(self, request: web.Request, way: str, path: str) -> web.Response:
         own = f"http://{request.host}/files/{way}{path}"
         endpoints = [] if way == "failed" else [*self.first_endpoints, own]
         protocols = "".join(
@@ -224,9 +229,14 @@ class RudeSpace:
     async def _put(self, request: web.Request, path: str, mood: Rude | None) -> web.Response:
         if mood is Rude.RESET_HALF:
             await request.content.readany()
-        if mood not in (None, Rude.RESET_AFTER, Rude.WRONG_DIGEST, Rude.NO_DIGEST):
+        taken = (None, Rude.RESET_AFTER, Rude.WRONG_DIGEST, Rude.NO_DIGEST, Rude.TRICKLE)
+        if mood not in taken:
             return refuse(request, mood)
-        self.files[path] = await request.read()
+        body = bytearray()
+        while mood is Rude.TRICKLE and (piece := await request.content.read(TRICKLE)):
+            body += piece
+            await asyncio.sleep(0.1 * len(piece) / TRICKLE)
+        self.files[path] = bytes(body) or await request.read()
         if mood is Rude.RESET_AFTER:
             return refuse(request, Rude.RESET)
         headers = digest(b"other" if mood is Rude.WRONG_DIGEST else self.files[path])

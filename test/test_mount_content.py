@@ -16,7 +16,9 @@ from rude_space import Rude, RudeSpace
 
 from pyvospace_ngas.client.wire import Span
 from pyvospace_ngas.errors import PreconditionFailed, ServiceUnavailable, TransferFailed
+from pyvospace_ngas.fuse import remote as remote_
 from pyvospace_ngas.fuse.chunks import BLOCK, Content, Fetch
+from pyvospace_ngas.model.uri import NodePath
 
 DATA = random.Random(8).randbytes(5 * BLOCK + 5)
 PATIENCE = 1.0
@@ -166,6 +168,36 @@ async def test_a_server_that_is_silent_is_not_waited_for_longer(
     with pytest.raises((ServiceUnavailable, TimeoutError)):
         await asyncio.to_thread(read, content)
     assert time.monotonic() - begun < 10 * PATIENCE
+
+
+async def test_to_send_by_a_slow_link_is_no_failure(
+    rude: RudeSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_, "_SLOWEST", 4 << 20)
+    file, data = tmp_path / "f", random.Random(9).randbytes(16 << 20)
+    file.write_bytes(data)
+    async with mount_support.remote(rude, tmp_path, 3 * PATIENCE) as remote:
+        rude.bytes_next.append(Rude.TRICKLE)
+        begun = time.monotonic()
+        path = NodePath(("b",))
+        stored = await asyncio.to_thread(remote.push, path, file, len(data), None)
+        assert time.monotonic() - begun > 8 * PATIENCE  # more than is allowed for one step
+    assert (stored.length, rude.files["/b"] == data) == (len(data), True)
+    assert len(rude.byte_requests("PUT")) == 1
+
+
+async def test_a_server_that_takes_nothing_is_not_waited_for_longer(
+    rude: RudeSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_, "_SLOWEST", 1 << 40)
+    file = tmp_path / "f"
+    file.write_bytes(bytes(16 << 20))
+    async with mount_support.remote(rude, tmp_path, PATIENCE) as remote:
+        rude.bytes_next.extend([Rude.HANG] * 20)
+        begun = time.monotonic()
+        with pytest.raises((ServiceUnavailable, TimeoutError)):
+            await asyncio.to_thread(remote.push, NodePath(("b",)), file, 16 << 20, None)
+        assert time.monotonic() - begun < 10 * PATIENCE
 
 
 def short(content: Content, fetch: Fetch) -> Content:

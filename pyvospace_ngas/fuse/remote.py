@@ -8,8 +8,17 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Mapping,
+)
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -138,9 +147,17 @@ class Remote:
         connection = self._blocking
         return done(self._patiently(lambda: work(connection), connection, again=again, more=more))
 
-    def large(self, work: Callable[[], Awaitable[T]], more: float) -> T:
-        """`call`, for what the loop does better: send while it reads, and wait for both."""
-        return self.spawn(self._patiently(work, self._connection, more=more)).result()
+    def large(self, work: Callable[[Callable[[int], None]], Awaitable[T]], more: float) -> T:
+        """`call`, for what the loop does better: send while it reads, and wait for both.
+
+        The time for it begins anew with each step that it reports: a slow link is no server that
+        is away.
+        """
+        limit = _Limit()
+        begin = partial(work, limit.step)
+        return self.spawn(
+            self._patiently(begin, self._connection, more=more, limit=limit.within)
+        ).result()
 
     async def patiently(
         self, work: Callable[[], Awaitable[T]], *, progress: Callable[[], int] = lambda: 0
@@ -160,12 +177,14 @@ class Remote:
         again: bool = True,
         more: float = 0.0,
         progress: Callable[[], int] = lambda: 0,
+        limit: Callable[[float], AbstractAsyncContextManager[None]] | None = None,
     ) -> T:
         patience = _HASTE if self.is_away else self._settings.patience
         until, seen = time.monotonic() + patience, progress()
+        within = limit or connection.within
         while True:
             try:
-                async with connection.within(patience + more):
+                async with within(patience + more):
                     found = await work()
             except _AWAY as error:
                 if progress() != seen:
@@ -313,7 +332,11 @@ class Remote:
         match = None if replaced is None else f'"{replaced}"'
         known = [] if endpoint is None else [endpoint]
 
-        async def send(line: Connection, source: uploads.Source) -> Stored:
+        async def send(
+            line: Connection,
+            source: uploads.Source,
+            report: Callable[[int], None] | None = None,
+        ) -> Stored:
             async def offer() -> list[str]:
                 if known:
                     return [known.pop()]
@@ -321,21 +344,41 @@ class Remote:
 
             was_known = bool(known)
             try:
-                return await uploads.push(line, offer, source, match, None, properties)
+                return await uploads.push(line, offer, source, match, report, properties)
             except NodeNotFound:
                 if not was_known:
                     raise
             # The node of the endpoint is gone; what has its name now is another one, or is made.
-            return await uploads.push(line, offer, source, match, None, properties)
+            return await uploads.push(line, offer, source, match, report, properties)
 
-        async def send_large() -> Stored:
+        async def send_large(report: Callable[[int], None]) -> Stored:
             async with uploads.opened(file, None) as source:
-                return await send(self._connection, source)
+                return await send(self._connection, source, report)
 
         if size > uploads.HELD:
             return self.large(send_large, size / _SLOWEST)
         source = uploads.held(file.read_bytes())
         return self.call(lambda line: send(line, source), more=size / _SLOWEST)
+
+
+class _Limit:
+    """Time for work on the loop, which begins anew with each of its steps."""
+
+    def __init__(self) -> None:
+        self._timeout: asyncio.Timeout | None = None
+        self._seconds = 0.0
+
+    @asynccontextmanager
+    async def within(self, seconds: float) -> AsyncIterator[None]:
+        """Raise `TimeoutError` in what takes longer for one step."""
+        self._seconds = seconds
+        async with asyncio.timeout(seconds) as self._timeout:
+            yield
+
+    def step(self, _size: int) -> None:
+        """Begin anew."""
+        if self._timeout is not None and not self._timeout.expired():
+            self._timeout.reschedule(asyncio.get_running_loop().time() + self._seconds)
 
 
 def away(error: BaseException) -> bool:
