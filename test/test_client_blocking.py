@@ -212,8 +212,8 @@ def trickle(line: socket.socket, _: bytes) -> None:
         time.sleep(0.01)
 
 
-def test_what_trickles_has_its_end(server: Server, connection: BlockingConnection) -> None:
-    server.behaviour = trickle
+@pytest.fixture
+def watched(connection: BlockingConnection) -> Iterator[BlockingConnection]:
     over = threading.Event()
 
     def watch() -> None:
@@ -222,16 +222,57 @@ def test_what_trickles_has_its_end(server: Server, connection: BlockingConnectio
 
     watching = threading.Thread(target=watch)
     watching.start()
+    yield connection
+    over.set()
+    watching.join()
+
+
+def test_what_trickles_has_its_end(server: Server, watched: BlockingConnection) -> None:
+    server.behaviour = trickle
     begun = time.monotonic()
-    try:
-        with pytest.raises(errors.ServiceUnavailable, match="it took too long"):
-            within(connection, 0.3)
-    finally:
-        over.set()
-        watching.join()
+    with pytest.raises(errors.ServiceUnavailable, match="it took too long"):
+        within(watched, 0.3)
     assert time.monotonic() - begun < PATIENCE / 2
     server.behaviour = lambda line, _: line.sendall(OK)
-    assert within(connection, PATIENCE).body == b"hello"
+    assert within(watched, PATIENCE).body == b"hello"
+
+
+def test_a_long_answer_that_breaks_is_no_answer(
+    server: Server, connection: BlockingConnection
+) -> None:
+    def break_off(line: socket.socket, _: bytes) -> None:
+        line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4000000\r\n\r\n" + bytes(1_000_000))
+        line.shutdown(socket.SHUT_RDWR)
+
+    server.behaviour = break_off
+    with pytest.raises(errors.ServiceUnavailable):
+        ask(connection)
+
+
+@pytest.mark.parametrize("length", [5, 256 << 10, (512 << 10) + 5, 1 << 20])
+def test_a_chunked_answer_of_any_length_is_whole(
+    server: Server, connection: BlockingConnection, length: int
+) -> None:
+    def chunks(line: socket.socket, _: bytes) -> None:
+        line.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        line.sendall(b"%x\r\n%b\r\n0\r\n\r\n" % (length, bytes(length)))
+
+    server.behaviour = chunks
+    assert [ask(connection).body for _ in range(2)] == [bytes(length)] * 2
+    assert server.connections == 1
+
+
+def test_a_long_answer_by_a_slow_link_has_its_time(
+    server: Server, watched: BlockingConnection
+) -> None:
+    def slow(line: socket.socket, _: bytes) -> None:
+        line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4000000\r\n\r\n")
+        for part in [bytes(100_000)] * 40:
+            time.sleep(0.1)
+            line.sendall(part)
+
+    server.behaviour = slow
+    assert within(watched, 2.0).body == bytes(4_000_000)
 
 
 def test_silence_has_its_end_without_anybody_who_looks(

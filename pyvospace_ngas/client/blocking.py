@@ -22,6 +22,7 @@ from pyvospace_ngas.client.connection import Answer, Connection, NotConnected
 from pyvospace_ngas.client.wire import CONNECT, Span, cut, is_silent, receive
 
 T = TypeVar("T")
+_PART: Final = 256 << 10  # bytes of an answer that may take as long as a whole short one
 _KEPT: Final = 16  # idle connections to one server
 _CORK: Final[int] = getattr(socket, "TCP_CORK", 0)  # Linux only
 
@@ -37,12 +38,17 @@ def done(work: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("what is done without an event loop may not wait for one")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Term:
     """What one thread does within some time: until when, and whether that was given up."""
 
-    until: float
+    seconds: float
     over: threading.Event
+    until: float = float("inf")
+
+    def begin(self) -> None:
+        """Let the time begin anew."""
+        self.until = time.monotonic() + self.seconds
 
 
 class _Local(threading.local):
@@ -74,8 +80,12 @@ class BlockingConnection(Connection):
 
     @asynccontextmanager
     async def within(self, seconds: float) -> AsyncIterator[None]:
-        """Raise `TimeoutError` in what takes longer, once somebody looks (see `cut_overdue`)."""
-        self._local.term = _Term(time.monotonic() + seconds, self._over)
+        """Raise `TimeoutError` in what takes longer, once somebody looks (see `cut_overdue`).
+
+        The time begins anew with each part of a long answer: a slow link is not a server away.
+        """
+        self._local.term = _Term(seconds, self._over)
+        self._local.term.begin()
         yield
 
     async def sleep(self, seconds: float) -> None:
@@ -120,7 +130,7 @@ class BlockingConnection(Connection):
         def work(line: HTTPConnection) -> tuple[Answer, bool]:
             response = _asked(line, method, url, headers, body)
             fields = CIMultiDict(response.getheaders())
-            answer = Answer(response.status, fields, response.read(), url)
+            answer = Answer(response.status, fields, _whole(response, self._local.term), url)
             return answer, response.isclosed() and not response.will_close
 
         return self._over_a_line(url, patience or self.timeout, work)
@@ -200,6 +210,19 @@ class BlockingConnection(Connection):
                 idle.append(line)
                 return
         line.close()
+
+
+def _whole(response: HTTPResponse, term: _Term) -> bytes:
+    """Return a body, whose reader's time begins anew with each large part of it."""
+    parts = []
+    while response.length is None or response.length > _PART:
+        parts.append(response.read(_PART))
+        if len(parts[-1]) < _PART:
+            if response.length:
+                raise ConnectionResetError("the connection broke in the middle of a body")
+            return b"".join(parts)
+        term.begin()
+    return b"".join((*parts, response.read()))
 
 
 def _asked(
