@@ -29,6 +29,7 @@ from rig import Rig
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
+import far
 import mount_support
 import peers
 
@@ -159,11 +160,16 @@ def _available() -> int:
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
 
 
-def pack(folder: Path) -> tuple[Path, int]:
+def pack(folder: Path, most: int) -> tuple[Path, int]:
     """Return an archive of a tree of sources, and how many files it has."""
-    archive = folder / "source.tar"
+    archive, numbers = folder / "source.tar", itertools.count()
+
+    def taken(each: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        is_too_much = each.isfile() and next(numbers) >= most
+        return None if "pycache" in each.name or is_too_much else each
+
     with tarfile.open(archive, "w") as packed:
-        packed.add(SOURCE, "source", filter=lambda each: None if "pycache" in each.name else each)
+        packed.add(SOURCE, "source", filter=taken)
         return archive, sum(each.isfile() for each in packed)
 
 
@@ -193,7 +199,7 @@ def mounted(site: Rig, folder: Path, version: int) -> Iterator[tuple[Path, Calla
     secret.touch(0o600)
     secret.write_text(stack.PASSWORD, encoding="utf-8")
     words = [sys.executable, "-m", "pyvospace_ngas.cli.mount", "--user", rig.USER]
-    words += ["--url", f"http://127.0.0.1:{site.space}", "--path", f"/home/{rig.USER}"]
+    words += ["--url", f"http://127.0.0.1:{site.door}", "--path", f"/home/{rig.USER}"]
     words += ["--password-file", str(secret), "-o", f"fuse={version},state={folder}/state"]
     subprocess.run([*words, str(mountpoint)], check=True)
     try:
@@ -282,6 +288,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--large", type=int, default=1024, help="MiB of the large file")
     parser.add_argument("--names", type=int, default=10_000, help="in the listed tree")
     parser.add_argument("--small", type=int, default=200, help="files of 4 KiB")
+    parser.add_argument("--files", type=int, default=1000, help="of our sources to untar, at most")
+    parser.add_argument("--delay", type=float, default=0, help="ms to all servers and back")
     parser.add_argument("--folder", type=Path, help="where to work")
     args = parser.parse_args(argv)
     reason = mount_support.why_not()
@@ -289,10 +297,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"nothing can be mounted here: {reason}")
         return 0
     plan = Plan(args.large * MEBIBYTE, args.names, args.small)
-    with rig.running(args.folder, nodes=1) as site, ExitStack() as ending:
+    with rig.running(args.folder, nodes=1, delay=args.delay) as site, ExitStack() as ending:
         fill(site, plan.names)
-        benches = {each.name: each for each in mounts(site, plan, ending)}
-        archive, count = pack(site.home)
+        benches = {each.name: each for each in mounts(site, plan, args.delay, ending)}
+        archive, count = pack(site.home, args.files)
         numbers = itertools.count()
 
         def once(bench: Bench) -> None:
@@ -313,17 +321,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def mounts(site: Rig, plan: Plan, ending: ExitStack) -> Iterator[Bench]:
+def mounts(site: Rig, plan: Plan, delay: float, ending: ExitStack) -> Iterator[Bench]:
     """Give our mount with each libfuse, and the peers that are installed here."""
     for version in mount_support.versions():
         mounting = partial(mounted, site, version=version)
         folder = site.home / f"fuse{version}"
         yield Bench(OURS.format(version), folder, plan, mounting)
+    way = partial(far.way, delay)
     for name, serving in peers.there().items():
         folder = site.home / name.split()[0]
         (folder / "served").mkdir(parents=True)
         fill_plain(folder / "served", plan.names)
-        yield Bench(name, folder, plan, ending.enter_context(serving(folder / "served")))
+        yield Bench(name, folder, plan, ending.enter_context(serving(folder / "served", way)))
 
 
 def floors_below(home: Path, plan: Plan) -> Iterator[Bench]:

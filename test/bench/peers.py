@@ -16,6 +16,7 @@ from typing import Final
 import mount_support
 from ports import free_port
 
+Way = Callable[[int], AbstractContextManager[int]]  # from a server's port to that of its users
 Mounting = Callable[[Path], AbstractContextManager[tuple[Path, Callable[[], int]]]]
 PATIENCE: Final = 20.0
 RCLONE: Final = "rclone mount (WebDAV)"
@@ -24,48 +25,52 @@ _SFTP: Final = Path("/usr/lib/openssh/sftp-server")
 
 
 @contextmanager
-def rclone(folder: Path) -> Iterator[Mounting]:
+def rclone(folder: Path, way: Way) -> Iterator[Mounting]:
     """Serve ``folder`` by WebDAV; give what mounts it, with a cache of files as they are used."""
     port = free_port()
     server = subprocess.Popen(
         ["rclone", "serve", "webdav", str(folder), "--addr", f"127.0.0.1:{port}"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    remote = f":webdav,url='http://127.0.0.1:{port}':"
-
-    def mounting(place: Path) -> AbstractContextManager[tuple[Path, Callable[[], int]]]:
-        words = ["rclone", "mount", remote, "{}", "--vfs-cache-mode", "full"]
-        words += ["--vfs-write-back", "0", "--cache-dir", str(place / "cache")]
-        return _mounted(place, words)
 
     try:
-        until(lambda: _answers(port))
-        yield mounting
+        until(lambda: answers(port))
+        with way(port) as door:
+            remote = f":webdav,url='http://127.0.0.1:{door}':"
+
+            def mounting(place: Path) -> AbstractContextManager[tuple[Path, Callable[[], int]]]:
+                words = ["rclone", "mount", remote, "{}", "--vfs-cache-mode", "full"]
+                words += ["--vfs-write-back", "0", "--cache-dir", str(place / "cache")]
+                return _mounted(place, words)
+
+            yield mounting
     finally:
         server.terminate()
         server.wait()
 
 
 @contextmanager
-def sshfs(folder: Path) -> Iterator[Mounting]:
+def sshfs(folder: Path, way: Way) -> Iterator[Mounting]:
     """Serve ``folder`` by sftp on a port; give what mounts it."""
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     threading.Thread(target=_serve, args=(listener,), daemon=True).start()
 
-    def mounting(place: Path) -> AbstractContextManager[tuple[Path, Callable[[], int]]]:
-        words = ["sshfs", "-f", "-o", f"directport={port}", f"127.0.0.1:{folder}", "{}"]
-        return _mounted(place, words)
-
     try:
-        yield mounting
+        with way(port) as door:
+
+            def mounting(place: Path) -> AbstractContextManager[tuple[Path, Callable[[], int]]]:
+                words = ["sshfs", "-f", "-o", f"directport={door}", f"127.0.0.1:{folder}", "{}"]
+                return _mounted(place, words)
+
+            yield mounting
     finally:
         listener.close()
 
 
-def there() -> dict[str, Callable[[Path], AbstractContextManager[Mounting]]]:
+def there() -> dict[str, Callable[[Path, Way], AbstractContextManager[Mounting]]]:
     """Return the peers that are installed here."""
-    found: dict[str, Callable[[Path], AbstractContextManager[Mounting]]] = {}
+    found: dict[str, Callable[[Path, Way], AbstractContextManager[Mounting]]] = {}
     if shutil.which("rclone"):
         found[RCLONE] = rclone
     if shutil.which("sshfs") and _SFTP.exists():
@@ -98,7 +103,7 @@ def _mounted(place: Path, words: list[str]) -> Iterator[tuple[Path, Callable[[],
         process.wait(PATIENCE)
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:

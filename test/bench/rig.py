@@ -19,6 +19,7 @@ from lxml import etree
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # what the tests start servers with
 
+import far
 import gauges
 import load
 import postgres_support
@@ -53,6 +54,7 @@ class Rig:
     dsn: str = ""
     space: int = 0
     storage: int = 0
+    door: int = 0  # where its users find the space
     node_ports: list[int] = field(default_factory=list)
 
     def pick(self, *names: str) -> list[Program]:
@@ -90,8 +92,11 @@ class Rig:
 
 
 @contextmanager
-def running(folder: Path | None, *, nodes: int = 0) -> Iterator[Rig]:
-    """Run PostgreSQL, ``nodes`` archive nodes with a storage server, and a space server."""
+def running(folder: Path | None, *, nodes: int = 0, delay: float = 0) -> Iterator[Rig]:
+    """Run PostgreSQL, ``nodes`` archive nodes with a storage server, and a space server.
+
+    Users are ``delay`` milliseconds away from both servers.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up then, too
     with ExitStack() as ending:
         home = Path(tempfile.mkdtemp(prefix="ngas-bench-", dir=folder))
@@ -100,7 +105,9 @@ def running(folder: Path | None, *, nodes: int = 0) -> Iterator[Rig]:
         _start_database(rig, ending)
         for number in range(1, nodes + 1):
             rig.node_ports.append(start_node(rig, ending, f"node {number}", home / "nodes"))
-        sections = stack.settings(rig.dsn, home / "staging", rig.node_ports)
+        doors = [_door(ending, delay) for _ in range(2)]
+        rig.door = int(doors[0]["public_url"].rpartition(":")[2])
+        sections = stack.settings(rig.dsn, home / "staging", rig.node_ports, *doors)
         cfg = stack.write_ini(home / "site.ini", sections)
         settings = stack.parsed(sections)
         if nodes:
@@ -108,6 +115,13 @@ def running(folder: Path | None, *, nodes: int = 0) -> Iterator[Rig]:
         _start_space(rig, ending, settings, cfg)
         asyncio.run(stack.add_user(rig.dsn, USER, admin=True))
         yield rig
+
+
+def _door(ending: ExitStack, delay: float) -> dict[str, str]:
+    """Return the settings of a server that its users find ``delay`` milliseconds away."""
+    port = free_port()
+    door = ending.enter_context(far.way(delay, port))
+    return {"port": str(port), "public_url": f"http://127.0.0.1:{door}"}
 
 
 def _start_database(rig: Rig, ending: ExitStack) -> None:
