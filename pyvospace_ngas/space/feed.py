@@ -75,9 +75,14 @@ class Feed:
         latest = takewhile(lambda change: change.number >= since, reversed(self._recent))
         return list(latest)[::-1], max(since, self.end)
 
-    async def wait(self, since: int, seconds: float) -> None:
-        """Return once there may be changes from ``since`` on, or after so many seconds."""
+    async def wait(self, since: int, seconds: float, *, or_current: bool) -> None:
+        """Return once there may be changes from ``since`` on, or after so many seconds.
+
+        Also once ``current`` is known, if that is asked for.
+        """
         if self.is_closed or (self._begun and since < self.end):
+            return
+        if or_current and self.current is not None:
             return
         news = self._news
         try:
@@ -114,10 +119,11 @@ class Feed:
             self._first = self._recent.popleft().number + 1
         self.end = page.end
         self._samples.append((at, page.next))
+        was_unknown = self.current is None
         # Whatever was committed before a sample was taken has a number below its ``next``.
         while self._samples and self._samples[0][1] <= self.end:
             self.current = self._samples.popleft()[0]
-        if page.changes:
+        if page.changes or (was_unknown and self.current is not None):
             self._tell()
         return page.is_last
 

@@ -16,7 +16,7 @@ from pyvospace_ngas.model.change import Change, Told, told
 from pyvospace_ngas.model.token import stored_path
 from pyvospace_ngas.model.uri import ROOT, NodePath, Space
 from pyvospace_ngas.ops import nodes
-from pyvospace_ngas.space.feed import FEED, TICK, Feed
+from pyvospace_ngas.space.feed import FEED, Feed
 from pyvospace_ngas.space.parameters import one, parameters, whole_number
 
 BEAT: Final = 1.0  # seconds between two words of a stream
@@ -57,19 +57,18 @@ async def _tell(
 
     When what the caller may read changes, all begins anew.
     """
-    who = request[IDENTITY]
+    who, is_new = request[IDENTITY], True  # as long as it was not told how current it is
     beat = checked = monotonic()
     try:
         while not feed.is_closed:
             found, end = await feed.read(end)
             text = _changes(found, who, root, request.app[SPACE], end)
             now = monotonic()
-            if now >= beat and end >= feed.end:
+            if end >= feed.end and (now >= beat or (is_new and feed.current is not None)):
                 text += _current(feed, now, end)
-                # Who is the first to follow is told as soon as the feed has looked.
-                beat = now + (TICK if feed.current is None else BEAT)
+                beat, is_new = now + BEAT, is_new and feed.current is None
             await _write(response, text)
-            await feed.wait(end, max(0.0, beat - monotonic()))
+            await feed.wait(end, max(0.0, beat - monotonic()), or_current=is_new)
             if monotonic() >= checked + CHECK:
                 checked = monotonic()
                 before, who = who, await identify(request)
