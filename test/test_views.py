@@ -49,8 +49,10 @@ from views_support import (
 )
 from waiting_support import until_true
 
-from pyvospace_ngas.db import attempts
+from pyvospace_ngas.db import attempts, nodes
+from pyvospace_ngas.db import trees as rows
 from pyvospace_ngas.db.connect import Connection, Database
+from pyvospace_ngas.model.tree import Growth
 from pyvospace_ngas.model.uri import NodePath
 from pyvospace_ngas.ops import quotas, trees
 
@@ -307,6 +309,39 @@ async def test_an_upload_that_breaks_off_leaves_nothing_and_can_be_repeated(
             assert await db.fetchval("select count(*) from blob") == len(FILES) - 1
     got = await export(alice, HOME, "tar")
     assert read_tar(got.body) == (FILES, set(FOLDERS), LINKS)
+
+
+async def test_who_takes_over_from_an_archive_and_its_members_do_not_wait_for_each_other(
+    alice: Caller, dsn: str
+) -> None:
+    await endpoint(alice, HOME, "pushToVoSpace", view("tar"))
+    async with (
+        Database(dsn) as database, database.acquire() as one, database.acquire() as two,
+        database.acquire() as looking,
+    ):  # fmt: skip
+        found = await one.fetchrow("select id, node_id from job")
+        assert found is not None
+        job, node_id = found.values()
+        like = await nodes.by_id(one, node_id)
+        assert like is not None
+        claimed = (job, node_id, like.version, "test", 60.0)
+        first = await attempts.claim(one, *claimed)
+        root = await rows.start(one, first.id, "alice", like)
+        async with one.transaction():
+            assert await attempts.hold(one, first.id)
+            over = asyncio.create_task(attempts.claim(two, *claimed))
+            await until_true(
+                lambda: looking.fetchval(
+                    "select exists (select 1 from pg_stat_activity"
+                    " where datname = current_database() and wait_event_type = 'Lock')"
+                )
+            )
+            growth = Growth(job, first.id, root, "alice", like)
+            members = await rows.reserve(one, growth, 5, "test", 60.0)
+            members += await rows.reserve(one, growth, 5, "test", 60.0)
+        second = await over
+        assert (len(members), first.number, second.number) == (10, 1, 2)
+        assert not await attempts.hold(one, first.id)
 
 
 async def test_a_container_that_was_changed_meanwhile_gets_nothing_on_condition(

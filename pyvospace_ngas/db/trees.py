@@ -79,16 +79,20 @@ async def start(db: Connection, attempt_id: int, owner: str, like: Node) -> int:
 async def reserve(
     db: Connection, growth: Growth, count: int, executor: str, lease: float
 ) -> list[Reserved]:
-    """Claim file ids for members of the archive; an attempt each, so that the sweep knows them."""
+    """Claim file ids for members of the archive; an attempt each, so that the sweep knows them.
+
+    Their numbers are below 0, where no upload of the same job looks for its own: that one would
+    wait here for this archive to end, which waited for the number.
+    """
     rows = await db.fetch(
         """
         insert into attempt (job_id, node_id, node_version, number, file_id, executor, lease,
                              unpack_id)
-             select $1, $2, 1, seen.number + n,
+             select $1, $2, 1, seen.number - n,
                     setting.value || '-' || replace(gen_random_uuid()::text, '-', ''),
                     $4, now() + make_interval(secs => $5), $6
                from generate_series(1, $3::int) n, setting,
-                    (select coalesce(max(number), 0) as number from attempt where job_id = $1) seen
+                    (select least(min(number), 0) as number from attempt where job_id = $1) seen
               where setting.name = 'space_id'
           returning id, file_id
         """,

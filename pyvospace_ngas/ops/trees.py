@@ -270,6 +270,7 @@ async def _attach(
 
 async def abandon(db: Connection, attempt: Attempt, unused: Sequence[Reserved]) -> None:
     """End an attempt that came to nothing; what it made is purged later (`purge_abandoned`)."""
+    await attempts.hold(db, attempt.id)  # before its members, as elsewhere
     await trees.unused(db, [one.attempt_id for one in unused])
     await trees.abandon(db, attempt.id)
 
