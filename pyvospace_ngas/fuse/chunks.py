@@ -12,6 +12,7 @@ from pyvospace_ngas.client.wire import Span
 from pyvospace_ngas.fuse.remote import Remote
 
 BLOCK: Final = 1 << 20
+_SURE: Final = 2  # blocks at once, after which it is no header that somebody reads
 _LONGEST: Final = 32  # blocks that are asked for at once
 _AHEAD: Final = 2 * _LONGEST  # blocks that may be on their way ahead of a reader
 _SMALL: Final = 128 << 10  # what is fetched at a place that nobody comes to in order
@@ -206,7 +207,8 @@ class Content:
             if not block <= self._fetched <= block + _AHEAD:
                 self._fetched, self._window = block, 0
             while self._fetched <= min(last, block + self._window):
-                self._window = min(self._chunks.share(self), max(1, self._window * 2))
+                longer = self._window * (2 if self._window < _SURE else 4)
+                self._window = min(self._chunks.share(self), max(1, longer))
                 count = min(self._window, last - self._fetched + 1)
                 self._request(self._fetched, count)
                 self._fetched += count
